@@ -1,0 +1,37 @@
+# make train    set up .venv and train on the handwritten digits    (make train ARGS="--steps 4000")
+# make test     set up .venv and run the tests                      (make test ARGS="-k digits")
+# make lint     ruff and mypy
+# make clean    remove everything that these made, except runs/
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: train test lint clean
+.DELETE_ON_ERROR:
+
+train: $(VENV)/examples.installed
+	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python examples/digits.py $(ARGS)
+
+test: $(VENV)/test.installed
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/test.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit("hookrun needs Python 3.10 to 3.13: make $(MAKECMDGOALS) PYTHON=python3.12")'
+	@echo "Creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# examples.installed, test.installed: the package with the extras of that name. Made again when its metadata changes.
+$(VENV)/%.installed: setup.cfg pyproject.toml | $(BIN)/python
+	@echo "Installing hookrun[$*] into $(VENV) (TensorFlow is large: the first time takes a few minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@

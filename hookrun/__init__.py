@@ -1,0 +1,13 @@
+"""hookrun: an event-driven hook runtime for TensorFlow graph training.
+
+`Supervisor` takes the place of `tf.compat.v1.train.Supervisor`; `hooks` are its services and yours,
+`signals` what they subscribe to, `events` what they are told, `triggers` when, `writers` where metrics go.
+"""
+
+import logging
+
+from hookrun import events, signals, triggers
+
+__all__ = ["events", "signals", "triggers"]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

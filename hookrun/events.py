@@ -1,0 +1,114 @@
+"""What a receiver is told: one small dataclass per signal.
+
+A receiver is called as ``receiver(supervisor, event)``; `event` is an instance of the class of the
+signal's name. Nothing here imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tensorflow.compat.v1 import Session
+
+__all__ = [
+    "CheckpointDue",
+    "CheckpointSaved",
+    "SessionCreated",
+    "SessionLost",
+    "SessionRecovered",
+    "Step",
+    "Stop",
+    "SummaryDue",
+]
+
+
+@dataclass(slots=True)
+class SessionCreated:
+    """A session is ready: its variables are initialized, restored, or those of a live model."""
+
+    session: Session
+    """The session that the training will use."""
+    global_step: int | None
+    """The step it starts from; None without a global step."""
+    start_standard_services: bool
+    """False where the caller asked for a session without services: no timers, no queue runners."""
+
+
+@dataclass(slots=True)
+class Step:
+    """A training step has been run."""
+
+    global_step: int
+    """The global step after this step's own update; without a global step, the steps counted so far."""
+    session: Session
+    """The session that ran it."""
+    results: Any
+    """What `session.run` returns to the program, in the structure of its fetches."""
+    values: Any = None
+    """The values of the receiver's own `fetches`, in their structure; None without fetches."""
+    own: Mapping[Any, Step] = field(default_factory=dict, repr=False)
+    """For each receiver whose `fetches` rode in this step, the event that it gets instead of this one."""
+
+
+@dataclass(slots=True)
+class SummaryDue:
+    """It is time to write summaries."""
+
+    session: Session
+    """The session to compute them in."""
+
+
+@dataclass(slots=True)
+class CheckpointDue:
+    """It is time to save a checkpoint."""
+
+    session: Session
+    """The session whose variables are to be saved."""
+
+
+@dataclass(slots=True)
+class CheckpointSaved:
+    """A checkpoint is complete and visible."""
+
+    session: Session
+    """The session whose variables were saved."""
+    path: str
+    """The checkpoint's prefix, as `tf.compat.v1.train.Saver.restore` takes it."""
+    global_step: int | None
+    """The step it holds; None without a global step."""
+
+
+@dataclass(slots=True)
+class SessionLost:
+    """A worker or a parameter server went away, and the session with it."""
+
+    error: BaseException
+    """What the step ran into."""
+
+
+@dataclass(slots=True)
+class SessionRecovered:
+    """Training goes on in a new session."""
+
+    session: Session
+    """The new session."""
+    global_step: int | None
+    """The step it goes on from; None without a global step."""
+
+
+@dataclass(slots=True)
+class Stop:
+    """The session ends. The services have stopped; the session is still open."""
+
+    session: Session
+    """The session that ends."""
+    error: BaseException | None
+    """The first error of the session; None at a clean end."""
+
+    @property
+    def clean(self) -> bool:
+        """True when the training ended as intended: no error, or an interrupt (Ctrl-C, `sys.exit`)."""
+        return self.error is None or isinstance(self.error, (KeyboardInterrupt, SystemExit))

@@ -1,0 +1,213 @@
+"""The signals, and the one way in which they are sent.
+
+| signal | sent | on which thread |
+| --- | --- | --- |
+| `session_created` | once a session is ready, before any service starts | the caller's |
+| `step` | after each training step | the one that ran it |
+| `summary_due` | every `save_summaries_secs`; every `save_summaries_steps` | timer; the step's |
+| `checkpoint_due` | every `save_model_secs`; every `save_model_steps` | timer; the step's |
+| `checkpoint_saved` | after a checkpoint is complete and visible | the one that saved |
+| `session_lost` | when a worker or parameter server went away | the one that ran into it |
+| `session_recovered` | when training goes on after that | the one that ran into it |
+| `stop` | once per session, at its end, clean or not, the session still open | the caller's |
+
+They are blinker signals with the Supervisor as sender: ``signals.step.connect(fn, sender=sv)`` works as
+users of blinker expect, and `Supervisor.on` adds schedules, fetches and a strong reference. A receiver is
+called as ``receiver(supervisor, event)`` with an event from `hookrun.events`; blinker's own form,
+``receiver(sender, **kwargs)``, is called with ``event=``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterator, MutableSet
+from typing import Any
+
+import blinker
+
+__all__ = [
+    "Signal",
+    "checkpoint_due",
+    "checkpoint_saved",
+    "session_created",
+    "session_lost",
+    "session_recovered",
+    "step",
+    "stop",
+    "summary_due",
+]
+
+_logger = logging.getLogger(__name__)
+
+Receiver = Callable[[Any, Any], Any]
+
+
+class _ConnectionOrder(MutableSet[Any]):
+    """The set that blinker keeps receivers in, iterated in the order of connection, unions included."""
+
+    _clock = itertools.count()
+
+    def __init__(self) -> None:
+        self._numbers: dict[Any, int] = {}
+
+    def add(self, value: Any) -> None:
+        self._numbers.setdefault(value, next(self._clock))
+
+    def discard(self, value: Any) -> None:
+        self._numbers.pop(value, None)
+
+    def copy(self) -> _ConnectionOrder:
+        return self | _ConnectionOrder()
+
+    def __or__(self, other: Any) -> _ConnectionOrder:
+        union = _ConnectionOrder()
+        merged = {**other._numbers, **self._numbers}
+        union._numbers = dict(sorted(merged.items(), key=lambda item: item[1]))
+        return union
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._numbers
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(tuple(self._numbers))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+
+class Signal(blinker.NamedSignal):
+    """A blinker signal with a fixed order, in which one failing receiver does not silence the others.
+
+    Receivers are called by their `priority` attribute (0 where they have none; lower goes first), then in
+    the order of connection.
+    """
+
+    set_class = _ConnectionOrder  # type: ignore[assignment]
+
+    def __init__(self, name: str, doc: str) -> None:
+        super().__init__(name, doc)
+        self._lock = threading.RLock()
+        self._resolved: dict[int, tuple[weakref.ref[Any], tuple[Any, ...]]] = {}
+
+    def connect(self, receiver: Any, sender: Any = blinker.ANY, weak: bool = True) -> Any:
+        """Call `receiver` when the signal is sent by `sender`, as `blinker.Signal.connect` does.
+
+        Raises:
+          TypeError: If `receiver` is a coroutine function; signals are sent from ordinary threads.
+        """
+        if inspect.iscoroutinefunction(receiver):
+            raise TypeError(f"receiver must be an ordinary function, not a coroutine function: {receiver!r}")
+        with self._lock:
+            super().connect(receiver, sender, weak)
+            self._resolved.clear()
+        return receiver
+
+    def disconnect(self, receiver: Any, sender: Any = blinker.ANY) -> None:
+        """Call `receiver` no more, as `blinker.Signal.disconnect` does."""
+        with self._lock:
+            super().disconnect(receiver, sender)
+            self._resolved.clear()
+
+    def receivers_for(self, sender: Any) -> Iterator[Any]:  # type: ignore[override]
+        """Yield the live receivers of `sender`, in the order in which they are called."""
+        with self._lock:
+            return iter(sorted(super().receivers_for(sender), key=_priority))
+
+    def resolved_for(self, sender: Any) -> tuple[Any, ...]:
+        """The receivers of `sender`, resolved once and kept until one connects or disconnects.
+
+        Returns:
+          A tuple of references; each, called without arguments, gives ``receiver(sender, event)`` or None
+          when the receiver has died. The same tuple as long as nothing changed.
+        """
+        entry = self._resolved.get(id(sender))
+        if entry is not None and entry[0]() is sender:
+            return entry[1]
+        with self._lock:
+            references = tuple(_reference(receiver) for receiver in self.receivers_for(sender))
+            self._resolved[id(sender)] = (weakref.ref(sender), references)
+        return references
+
+    def send(self, sender: Any, /, event: Any) -> None:  # type: ignore[override]
+        """Call every receiver of `sender` with `event`, on the calling thread.
+
+        Every receiver is called, even when an earlier one raised. Each error is logged at once, with its
+        traceback and the receiver's name.
+
+        Raises:
+          Exception: The first error of a receiver whose `on_error` is not "log", after all were called.
+        """
+        if self.is_muted:
+            return
+        first: Exception | None = None
+        for reference in self.resolved_for(sender):
+            receiver = reference()
+            if receiver is None:
+                continue
+            try:
+                receiver(sender, event)
+            except Exception as error:
+                _logger.exception("%s failed in %s", receiver_name(receiver), self.name)
+                if first is None and getattr(receiver, "on_error", "stop") != "log":
+                    first = error
+        if first is not None:
+            raise first
+
+
+def receiver_name(receiver: Any) -> str:
+    """The name under which a receiver is reported: its own `name`, or that of the function it is."""
+    return str(getattr(receiver, "name", None) or getattr(receiver, "__qualname__", None) or repr(receiver))
+
+
+def _priority(receiver: Any) -> float:
+    return getattr(receiver, "priority", 0)
+
+
+def _reference(receiver: Any) -> Callable[[], Receiver | None]:
+    """A weak reference to `receiver`: blinker holds those that are to be held.
+
+    A receiver in blinker's own form gets the event by its name.
+    """
+    try:
+        inspect.signature(receiver).bind(None, None)
+        by_name = False
+    except TypeError:
+        by_name = True
+    except ValueError:  # a builtin that has no signature
+        by_name = False
+    kind = weakref.WeakMethod if inspect.ismethod(receiver) else weakref.ref
+    reference: Any = kind(receiver)
+    if not by_name:
+        return reference  # type: ignore[no-any-return]
+
+    def adapted() -> Receiver | None:
+        target = reference()
+        return None if target is None else _ByName(target)
+
+    return adapted
+
+
+class _ByName:
+    """A receiver in blinker's own form, ``receiver(sender, **kwargs)``."""
+
+    def __init__(self, receiver: Any) -> None:
+        self._receiver = receiver
+        self.name = receiver_name(receiver)
+        self.on_error = getattr(receiver, "on_error", "stop")
+
+    def __call__(self, sender: Any, event: Any) -> None:
+        self._receiver(sender, event=event)
+
+
+session_created = Signal("session_created", "Sent once a session is ready, before any service starts.")
+step = Signal("step", "Sent after each training step, on the thread that ran it.")
+summary_due = Signal("summary_due", "Sent when it is time to write summaries.")
+checkpoint_due = Signal("checkpoint_due", "Sent when it is time to save a checkpoint.")
+checkpoint_saved = Signal("checkpoint_saved", "Sent after a checkpoint is complete and visible.")
+session_lost = Signal("session_lost", "Sent when a worker or a parameter server went away.")
+session_recovered = Signal("session_recovered", "Sent when training goes on after a lost session.")
+stop = Signal("stop", "Sent once per session when it ends, cleanly or not, the session still open.")

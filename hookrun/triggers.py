@@ -1,0 +1,233 @@
+"""When: at which training steps a hook is called.
+
+A trigger is called once for each step and says whether it fires there. It is saved and restored with its
+hook, so that a resumed run fires where an uninterrupted one would:
+
+>>> trigger = EverySteps(100) | AtSteps([1, 10])
+>>> trigger.start(0)
+>>> [step for step in range(1, 301) if trigger(step)]
+[1, 10, 100, 200, 300]
+
+A trigger belongs to one subscription, which calls it from one thread at a time. Nothing here imports
+TensorFlow.
+"""
+
+from __future__ import annotations
+
+import abc
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+__all__ = ["AnyOf", "AtSteps", "EverySecs", "EverySteps", "Once", "Trigger", "schedule"]
+
+
+class Trigger(abc.ABC):
+    """Says at which steps something happens. ``a | b`` fires where either does."""
+
+    def start(self, step: int) -> None:  # noqa: B027 (most triggers have a use for it, none must)
+        """Training starts, or resumes, after `step` steps. Called before the first step of a session."""
+
+    @abc.abstractmethod
+    def __call__(self, step: int) -> bool:
+        """True when the trigger fires at `step`, which is then remembered.
+
+        `step` may have advanced by more than one since the last call, as it does where several workers
+        train one model: a trigger fires at the first step at or after the one it was meant for.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must survive a restart, as JSON values."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Go on from what `state_dict` returned. Called after `start`."""
+
+    def __or__(self, other: Trigger) -> AnyOf:
+        if not isinstance(other, Trigger):
+            return NotImplemented
+        return AnyOf(self, other)
+
+
+class EverySteps(Trigger):
+    """Fires at each multiple of `steps`.
+
+    Args:
+      steps: A positive number of steps.
+
+    Raises:
+      ValueError: If `steps` is not a positive integer.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = _positive_int("every_steps", steps)
+        self._last: int | None = None
+
+    def start(self, step: int) -> None:
+        self._last = step
+
+    def __call__(self, step: int) -> bool:
+        last = step - 1 if self._last is None else self._last
+        self._last = step
+        return step // self.steps > last // self.steps
+
+    def __repr__(self) -> str:
+        return f"EverySteps({self.steps})"
+
+
+class EverySecs(Trigger):
+    """Fires at the first step after each `secs` seconds, counted from the start or from its last firing.
+
+    Args:
+      secs: A positive number of seconds.
+      clock: Returns the time in seconds; it never goes backwards.
+
+    Raises:
+      ValueError: If `secs` is not a positive number.
+    """
+
+    def __init__(self, secs: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        if isinstance(secs, bool) or not isinstance(secs, (int, float)) or not secs > 0:
+            raise ValueError(f"every_secs must be a positive number of seconds, not {secs!r}")
+        self.secs = secs
+        self._clock = clock
+        self._last: float | None = None
+
+    def start(self, step: int) -> None:
+        self._last = self._clock()
+
+    def __call__(self, step: int) -> bool:
+        now = self._clock()
+        if self._last is None:
+            self._last = now
+        if now - self._last < self.secs:
+            return False
+        self._last = now
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"elapsed_secs": 0.0 if self._last is None else self._clock() - self._last}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._last = self._clock() - state["elapsed_secs"]
+
+    def __repr__(self) -> str:
+        return f"EverySecs({self.secs})"
+
+
+class AtSteps(Trigger):
+    """Fires at the given steps, once each.
+
+    Args:
+      steps: Positive step numbers, in any order.
+
+    Raises:
+      ValueError: If `steps` is empty or holds anything but positive integers.
+    """
+
+    def __init__(self, steps: Iterable[int]) -> None:
+        if isinstance(steps, (str, bytes)) or not isinstance(steps, Iterable):
+            raise ValueError(f"at_steps must be an iterable of step numbers, not {steps!r}")
+        self.steps = sorted({_positive_int("at_steps", step) for step in steps})
+        if not self.steps:
+            raise ValueError("at_steps must name at least one step")
+        self._last: int | None = None
+
+    def start(self, step: int) -> None:
+        self._last = step
+
+    def __call__(self, step: int) -> bool:
+        last = step - 1 if self._last is None else self._last
+        self._last = step
+        return any(last < at <= step for at in self.steps)
+
+    def __repr__(self) -> str:
+        return f"AtSteps({self.steps})"
+
+
+class Once(Trigger):
+    """Fires at the first step it sees, and never again, in later runs neither."""
+
+    def __init__(self) -> None:
+        self._fired = False
+
+    def __call__(self, step: int) -> bool:
+        fires, self._fired = not self._fired, True
+        return fires
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"fired": self._fired}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._fired = state["fired"]
+
+    def __repr__(self) -> str:
+        return "Once()"
+
+
+class AnyOf(Trigger):
+    """Fires where any of `triggers` does; ``a | b`` makes one.
+
+    Args:
+      *triggers: The triggers; each sees every step.
+    """
+
+    def __init__(self, *triggers: Trigger) -> None:
+        self.triggers = triggers
+
+    def start(self, step: int) -> None:
+        for trigger in self.triggers:
+            trigger.start(step)
+
+    def __call__(self, step: int) -> bool:
+        return any([trigger(step) for trigger in self.triggers])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"triggers": [trigger.state_dict() for trigger in self.triggers]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for trigger, own in zip(self.triggers, state["triggers"], strict=True):
+            trigger.load_state_dict(own)
+
+    def __repr__(self) -> str:
+        return " | ".join(map(repr, self.triggers))
+
+
+def schedule(
+    *,
+    every_steps: int | None = None,
+    every_secs: float | None = None,
+    at_steps: Iterable[int] | None = None,
+) -> Trigger | None:
+    """The trigger that the schedule arguments ask for; it fires where any of them does.
+
+    Args:
+      every_steps: Fire at each multiple of this number of steps.
+      every_secs: Fire at the first step after each that many seconds.
+      at_steps: Fire at these steps.
+
+    Returns:
+      A trigger, or None when no argument is given: every step.
+
+    Raises:
+      ValueError: If an argument is not positive.
+    """
+    triggers: list[Trigger] = []
+    if every_steps is not None:
+        triggers.append(EverySteps(every_steps))
+    if every_secs is not None:
+        triggers.append(EverySecs(every_secs))
+    if at_steps is not None:
+        triggers.append(AtSteps(at_steps))
+    if len(triggers) > 1:
+        return AnyOf(*triggers)
+    return triggers[0] if triggers else None
+
+
+def _positive_int(name: str, value: Any) -> int:
+    try:
+        if isinstance(value, bool) or int(value) != value or value < 1:
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a positive number of steps, not {value!r}") from None
+    return int(value)
