@@ -6,8 +6,8 @@
 
 import logging
 
-from hookrun import events, signals, triggers
+from hookrun import events, signals, triggers, writers
 
-__all__ = ["events", "signals", "triggers"]
+__all__ = ["events", "signals", "triggers", "writers"]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
