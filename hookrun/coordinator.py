@@ -1,0 +1,84 @@
+"""TensorFlow's Coordinator, with what a Supervisor must know of its threads and errors."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import tensorflow as tf
+
+__all__ = ["Coordinator"]
+
+
+class Coordinator(tf.train.Coordinator):
+    """A `tf.train.Coordinator` that keeps the first error, and knows its threads.
+
+    It also takes an exception that was never raised (TensorFlow's raises a `TypeError` for one and stops
+    nothing), and lets the Supervisor report an `OutOfRangeError` that is no end of input.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(clean_stop_exception_types=())
+        self._report_lock = threading.Lock()
+        self._error: BaseException | None = None
+        self._threads: set[threading.Thread] = set()
+
+    @property
+    def error(self) -> BaseException | None:
+        """The first error reported since the last `clear_stop`, or None."""
+        return self._error
+
+    @property
+    def threads(self) -> frozenset[threading.Thread]:
+        """The threads registered since the last `join`."""
+        return frozenset(self._threads)
+
+    def request_stop(self, ex: BaseException | tuple[Any, Any, Any] | None = None) -> None:
+        """Request that the threads stop; see `tf.train.Coordinator.request_stop`.
+
+        Args:
+          ex: Optional `Exception`, raised or not, or an `exc_info` tuple. The first one is raised again
+            from `join`. A `tf.errors.OutOfRangeError` is an end of input, and a clean stop.
+
+        Raises:
+          TypeError: If `ex` is anything else.
+        """
+        error = ex[1] if isinstance(ex, tuple) and len(ex) == 3 else ex
+        if error is not None and not isinstance(error, BaseException):
+            raise TypeError(f"ex must be an exception or an exc_info tuple, not {ex!r}")
+        self._report(None if isinstance(error, tf.errors.OutOfRangeError) else error)
+
+    def fail(self, error: BaseException) -> None:
+        """Request a stop because of `error`, which is kept even when a stop was requested before it.
+
+        Called for errors of hooks, saves and restores; an `OutOfRangeError` is no end of input there.
+        """
+        with self._report_lock:
+            self._error = self._error or error
+        self._report(error)
+
+    def clear_stop(self) -> None:
+        """Forget the stop request and the error of the session before."""
+        with self._report_lock:
+            self._error = None
+            super().clear_stop()
+
+    def register_thread(self, thread: threading.Thread) -> None:
+        """Register a thread to be joined at the stop."""
+        self._threads.add(thread)
+        super().register_thread(thread)
+
+    def join(self, *args: Any, **kwargs: Any) -> None:
+        """Wait for the threads, and raise the first error; see `tf.train.Coordinator.join`."""
+        try:
+            super().join(*args, **kwargs)
+        finally:
+            self._threads.clear()
+        if self._error is not None:
+            raise self._error
+
+    def _report(self, error: BaseException | None) -> None:
+        with self._report_lock:
+            if self._error is None and not self.should_stop():
+                self._error = error
+            super().request_stop(None if error is None else (type(error), error, error.__traceback__))

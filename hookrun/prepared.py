@@ -1,0 +1,180 @@
+"""PreparedRun: a distinct `Session.run`, prepared once.
+
+`tf.compat.v1.Session.run` resolves its fetches and feeds anew at each call. A prepared run keeps what does
+not change, and gives the same results: it takes TensorFlow's own fetch handler to check the fetches and
+build the results, and leaves to `Session.run` whatever it has not seen before.
+"""
+
+from __future__ import annotations
+
+import operator
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from hookrun import tf_internals
+
+__all__ = ["InlineChoice", "InlineSteps", "NotPreparable", "PreparedRun"]
+
+InlineSteps = bool | Literal["auto"]
+
+
+class NotPreparable(Exception):
+    """A run that is left to `tf.compat.v1.Session.run`."""
+
+
+class PreparedRun:
+    """One or several structures of fetches, and a set of feeds, to be run together again and again.
+
+    Any number of threads may call it at once.
+
+    Args:
+      session: The `tf.compat.v1.Session`.
+      parts: Structures of fetches, each as `Session.run` takes one.
+      feed_keys: The keys of the feed dictionaries that the run will be called with.
+
+    Raises:
+      NotPreparable: If TensorFlow's internals are not available, or a fetch or feed is of a kind that
+        only `Session.run` knows.
+      TypeError, ValueError: What `Session.run` raises for the fetches.
+    """
+
+    def __init__(self, session: Any, parts: Sequence[Any], feed_keys: Iterable[Any]) -> None:
+        handlers = [tf_internals.fetch_handler(session.graph, part) for part in parts]
+        if None in handlers:
+            raise NotPreparable
+        self._feeds = {key: _Feed(session.graph, key) for key in feed_keys}
+        fed = {id(key) for key in self._feeds}
+        positions: dict[int, int] = {}
+        tensors: list[Any] = []
+        targets: dict[Any, None] = {}
+        self._builders: list[Callable[[list[Any]], Any]] = []
+        for part, handler in zip(parts, handlers, strict=True):
+            targets.update(dict.fromkeys(handler.targets()))
+            for tensor in handler.fetches():
+                if id(tensor) in fed or tensor.op.type.startswith("GetSessionHandle"):
+                    raise NotPreparable
+                if id(tensor) not in positions:
+                    positions[id(tensor)] = len(tensors)
+                    tensors.append(tensor)
+            self._builders.append(_builder(session, part, handler, positions))
+        if not tensors and not targets:
+            raise NotPreparable
+        self._run = tf_internals.raw_run(session, tensors, list(targets))
+
+    def __call__(self, feed_dict: Mapping[Any, Any] | None, inline: bool = False) -> list[Any]:
+        """Run, and return the results of each part.
+
+        Args:
+          feed_dict: Values for exactly the `feed_keys`.
+          inline: True to run on the calling thread alone.
+
+        Raises:
+          NotPreparable: If a value needs `Session.run`, which converts it or says what is wrong with it.
+          tf.errors.OpError: What `Session.run` raises.
+        """
+        feeds = {}
+        if feed_dict:
+            for key, value in feed_dict.items():
+                feed = self._feeds[key]
+                feeds[feed.output] = feed.array(value)
+        values = self._run(feeds, inline)
+        values.append(None)  # the result of an operation
+        return [build(values) for build in self._builders]
+
+
+class InlineChoice:
+    """Whether a run goes on the calling thread alone.
+
+    That saves the hand-over to TensorFlow's threads, but then no two ops of a step run in parallel.
+
+    Args:
+      setting: True, False, or "auto" to measure both in turn and keep the faster.
+      clock: Returns the time in seconds.
+    """
+
+    WARM_UP, ROUNDS = 4, 15
+
+    def __init__(self, setting: InlineSteps, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._choice: bool | None = None if setting == "auto" else bool(setting)
+        self._clock = clock
+        self._runs = 0
+        self._secs: dict[bool, list[float]] = {False: [], True: []}
+
+    @property
+    def choice(self) -> bool | None:
+        """What was chosen; None while it is measured."""
+        return self._choice
+
+    def run(self, prepared: PreparedRun, feed_dict: Mapping[Any, Any] | None) -> list[Any]:
+        """Run `prepared` the way that was chosen, or measure one of the two."""
+        if self._choice is not None:
+            return prepared(feed_dict, self._choice)
+        self._runs += 1
+        inline = bool(self._runs % 2)
+        start = self._clock()
+        results = prepared(feed_dict, inline)
+        secs = self._clock() - start
+        if self._runs > self.WARM_UP:
+            self._secs[inline].append(secs)
+        if min(map(len, self._secs.values())) >= self.ROUNDS:
+            self._choice = statistics.median(self._secs[True]) < statistics.median(self._secs[False])
+        return results
+
+
+class _Feed:
+    """A placeholder that is fed: takes the values that need no word from TensorFlow."""
+
+    def __init__(self, graph: tf.Graph, key: Any) -> None:
+        if not isinstance(key, tf.Tensor) or key.graph is not graph or not graph.is_feedable(key):
+            raise NotPreparable
+        self.output = tf_internals.output_of(key)
+        self._dtype = np.dtype(key.dtype.as_numpy_dtype)
+        self._shape = key.shape
+        self._dims = tuple(key.shape.as_list()) if key.shape.rank is not None else None
+        self._seen: tuple[int, ...] | None = None
+
+    def array(self, value: Any) -> Any:
+        """The value as TensorFlow would feed it."""
+        if type(value) is not np.ndarray:
+            if type(value) is not float or not np.issubdtype(self._dtype, np.floating):
+                raise NotPreparable
+            value = np.asarray(value, self._dtype)
+        elif value.dtype != self._dtype:
+            value = np.asarray(value, self._dtype)
+        shape = value.shape
+        if shape != self._dims and shape != self._seen:
+            if not self._shape.is_compatible_with(shape):
+                raise NotPreparable
+            self._seen = shape
+        return value
+
+
+def _builder(
+    session: Any, part: Any, handler: Any, positions: Mapping[int, int]
+) -> Callable[[list[Any]], Any]:
+    """A function from the values of all fetched tensors, and a final None, to the results of `part`."""
+    flat = _flat_positions(session.graph, part, positions)
+    if flat is None:
+        fetched = [positions[id(tensor)] for tensor in handler.fetches()]
+        return lambda values: handler.build_results(session, [values[i] for i in fetched])
+    if not isinstance(part, (list, tuple)):
+        return operator.itemgetter(flat[0])
+    if len(flat) == 1:
+        (only,) = flat
+        return lambda values: type(part)((values[only],))
+    pick = operator.itemgetter(*flat)
+    return pick if type(part) is tuple else lambda values: list(pick(values))
+
+
+def _flat_positions(graph: tf.Graph, part: Any, positions: Mapping[int, int]) -> list[int] | None:
+    """The positions of the values of a single fetch, or of those in a list or tuple; else None."""
+    leaves = part if type(part) in (list, tuple) else [part]
+    if not leaves or not all(isinstance(leaf, (tf.Tensor, tf.Operation, tf.Variable)) for leaf in leaves):
+        return None
+    elements = [graph.as_graph_element(leaf) for leaf in leaves]
+    return [-1 if isinstance(element, tf.Operation) else positions[id(element)] for element in elements]
