@@ -6,8 +6,9 @@
 
 import logging
 
-from hookrun import events, signals, triggers, writers
+from hookrun import events, hooks, signals, triggers, writers
+from hookrun.supervisor import Supervisor
 
-__all__ = ["events", "signals", "triggers", "writers"]
+__all__ = ["Supervisor", "events", "hooks", "signals", "triggers", "writers"]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

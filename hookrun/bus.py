@@ -1,0 +1,206 @@
+"""Bus: who hears of which signal, in which order, and what follows when one fails."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, overload
+
+from hookrun import signals, triggers
+from hookrun.coordinator import Coordinator
+from hookrun.hooks.base import Hook, subscriptions_of
+from hookrun.subscriptions import Handle, HookTime, OnError, Subscription
+
+__all__ = ["Bus", "checked_hooks"]
+
+
+class Bus:
+    """The receivers of one Supervisor. It holds them strongly, the signals only weakly.
+
+    Args:
+      coord: The coordinator that a failing receiver stops.
+      is_chief: False to leave out the hooks that are for the chief only.
+    """
+
+    def __init__(self, coord: Coordinator, is_chief: bool) -> None:
+        self._coord = coord
+        self._is_chief = is_chief
+        self._subscriptions: dict[Subscription, object] = {}
+        self._hooks: list[Hook] = []
+
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """The hooks in the order of their addition, the standard ones after those given."""
+        return tuple(self._hooks)
+
+    @overload
+    def on(
+        self,
+        signal: signals.Signal,
+        receiver: Callable[[Any, Any], Any],
+        *,
+        every_steps: int | None = None,
+        every_secs: float | None = None,
+        at_steps: Iterable[int] | None = None,
+        fetches: Any = None,
+        name: str | None = None,
+        priority: float = 0,
+        on_error: OnError = "stop",
+    ) -> Handle: ...
+
+    @overload
+    def on(
+        self,
+        signal: signals.Signal,
+        receiver: None = None,
+        *,
+        every_steps: int | None = None,
+        every_secs: float | None = None,
+        at_steps: Iterable[int] | None = None,
+        fetches: Any = None,
+        name: str | None = None,
+        priority: float = 0,
+        on_error: OnError = "stop",
+    ) -> Callable[[Callable[[Any, Any], Any]], Handle]: ...
+
+    def on(
+        self,
+        signal: signals.Signal,
+        receiver: Callable[[Any, Any], Any] | None = None,
+        *,
+        every_steps: int | None = None,
+        every_secs: float | None = None,
+        at_steps: Iterable[int] | None = None,
+        fetches: Any = None,
+        name: str | None = None,
+        priority: float = 0,
+        on_error: OnError = "stop",
+    ) -> Any:
+        """Call `receiver` when this Supervisor sends `signal`; a decorator without `receiver`.
+
+        ```python
+        @sv.on(signals.step, every_steps=100, fetches={"loss": loss})
+        def report(sv, event):
+            print(event.global_step, event.values["loss"])
+        ```
+
+        The receiver is held strongly, until it is removed or the Supervisor is gone.
+
+        Args:
+          signal: One of `hookrun.signals`.
+          receiver: Called as ``receiver(supervisor, event)``, on the thread that sends the signal.
+          every_steps: Only at each multiple of this number of steps. For `step`, like the next three.
+          every_secs: Only at the first step after each that many seconds.
+          at_steps: Only at these steps.
+          fetches: Values from the step itself, in any structure that `Session.run` takes; they arrive as
+            `event.values`.
+          name: What the receiver is called in logs; its own name if None.
+          priority: Lower goes first; those of one priority in order of connection.
+          on_error: "stop" ends the training when the receiver raises; "log" only logs it.
+
+        Returns:
+          A `Handle`: call its `remove()`, or use it as a context manager. As a decorator, a function that
+          takes the receiver and returns its handle.
+
+        Raises:
+          TypeError, ValueError: If an argument is not what it should be; the message says which.
+        """
+        if receiver is None:
+            return functools.partial(
+                self.on,
+                signal,
+                every_steps=every_steps,
+                every_secs=every_secs,
+                at_steps=at_steps,
+                fetches=fetches,
+                name=name,
+                priority=priority,
+                on_error=on_error,
+            )
+        subscription = Subscription(
+            signal,
+            receiver,
+            name=name or signals.receiver_name(receiver),
+            priority=priority,
+            on_error=on_error,
+            fetches=fetches,
+            trigger=triggers.schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps),
+        )
+        self._connect(subscription, owner=None)
+        return Handle(receiver, functools.partial(self._disconnect, subscription))
+
+    def add_hook(self, hook: Hook) -> None:
+        """Subscribe `hook`; it hears of what is sent from now on.
+
+        Raises:
+          TypeError: If `hook` is not a `hookrun.hooks.Hook`.
+          ValueError: If it was added before.
+          RuntimeError: If it has a `setup_graph`: the graph is finalized. Pass it in `hooks=`.
+        """
+        (hook,) = checked_hooks([hook])
+        if any(hook is known for known in self._hooks):
+            raise ValueError(f"hook was added before: {hook.name}")
+        if type(hook).setup_graph is not Hook.setup_graph:
+            raise RuntimeError(
+                f"hook {hook.name} adds ops to the graph, which is finalized: pass it in hooks="
+            )
+        self._subscribe(hook)
+
+    def remove_hook(self, hook: Hook) -> None:
+        """Call `hook` no more.
+
+        Raises:
+          ValueError: If it is not one of `hooks`.
+        """
+        if not any(hook is known for known in self._hooks):
+            raise ValueError(f"hook is not one of the supervisor's: {hook!r}")
+        self._hooks = [known for known in self._hooks if known is not hook]
+        for subscription in [s for s, owner in self._subscriptions.items() if owner is hook]:
+            self._disconnect(subscription)
+
+    def send(self, signal: signals.Signal, event: Any) -> None:
+        """Send `signal` to its receivers, on the calling thread. An error among them stops the training.
+
+        Called by the Supervisor for its own signals, and by hooks for theirs (`checkpoint_saved`).
+
+        Args:
+          signal: One of `hookrun.signals`.
+          event: An instance of its class in `hookrun.events`.
+        """
+        try:
+            signal.send(self, event)
+        except Exception as error:  # logged by the signal; raised by the next step and by stop()
+            self._coord.fail(error)
+
+    def hook_times(self) -> list[HookTime]:
+        """The time that each receiver has taken in the current session, or the one before.
+
+        Returns:
+          One row for each receiver and signal, the one that took most time first. Those connected to a
+          signal directly, with blinker's `connect`, are not among them.
+        """
+        with_time = [subscription.time for subscription in tuple(self._subscriptions)]
+        return sorted(with_time, key=lambda time: -time.total_secs)
+
+    def _subscribe(self, hook: Hook) -> None:
+        self._hooks.append(hook)
+        if hook.chief_only and not self._is_chief:
+            return
+        for subscription in subscriptions_of(hook):
+            self._connect(subscription, owner=hook)
+
+    def _connect(self, subscription: Subscription, owner: object) -> None:
+        self._subscriptions[subscription] = owner
+        subscription.signal.connect(subscription, sender=self)
+
+    def _disconnect(self, subscription: Subscription) -> None:
+        if self._subscriptions.pop(subscription, self) is not self:
+            subscription.signal.disconnect(subscription, sender=self)
+
+
+def checked_hooks(given: Iterable[Any]) -> list[Hook]:
+    checked = list(given)
+    for hook in checked:
+        if not isinstance(hook, Hook):
+            raise TypeError(f"hooks must be instances of hookrun.hooks.Hook, not {hook!r}")
+    return checked

@@ -1,0 +1,124 @@
+"""The contract of a hook.
+
+The life of a hook, with the thread that calls each method::
+
+    hook.setup_graph(supervisor)                  # in Supervisor(...), on the caller's thread
+    for each session:
+        hook.on_session_created(...)              # the caller's thread, before any service starts
+        while training goes on:
+            hook.on_step(...)                     # the thread that ran the step, after it
+            hook.on_summary_due(...)              # the summary timer's thread
+            hook.on_checkpoint_due(...)           # the checkpoint timer's thread
+            hook.on_checkpoint_saved(...)         # the thread that saved
+        hook.on_stop(...)                         # the caller's thread, the session still open
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hookrun import signals
+from hookrun.subscriptions import OnError, Subscription
+from hookrun.triggers import Trigger
+
+if TYPE_CHECKING:
+    from hookrun import events
+    from hookrun.supervisor import Supervisor
+
+__all__ = ["Hook", "subscriptions_of"]
+
+
+class Hook:
+    """Something that happens besides the training step. Override what is needed; only that is called.
+
+    The attributes may be set on the class or on the instance, before the hook is given to a Supervisor.
+    """
+
+    name: str = "Hook"
+    """What the hook is called in logs; the name of its class unless set."""
+    priority: float = 0
+    """Hooks are called from the lowest to the highest, and in order of their addition where equal."""
+    chief_only: bool = False
+    """True for a hook that has nothing to do on a worker that is not the chief."""
+    on_error: OnError = "stop"
+    """What follows when the hook raises: "stop" ends the training with its error, "log" only logs it."""
+    fetches: Any = None
+    """What `on_step` wants from the step itself: anything that `tf.compat.v1.Session.run` takes. It rides
+    in the program's own `run()` on the steps where the hook is due, and arrives as `event.values`."""
+    trigger: Trigger | None = None
+    """At which training steps `on_step` is called; None for every one."""
+
+    _signals: ClassVar[tuple[signals.Signal, ...]] = (
+        signals.session_created,
+        signals.step,
+        signals.summary_due,
+        signals.checkpoint_due,
+        signals.checkpoint_saved,
+        signals.session_lost,
+        signals.session_recovered,
+        signals.stop,
+    )
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__
+
+    def setup_graph(self, supervisor: Supervisor) -> None:
+        """Add ops to the graph. Called inside it, once, before it is finalized; `supervisor.global_step`
+        is known, the other ops are not yet: variables and summaries made here are initialized, saved and
+        merged like the model's own."""
+
+    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        """Called once a session is ready, on the caller's thread, before any service starts."""
+
+    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
+        """Called after a training step at which `trigger` is due, on the thread that ran it."""
+
+    def on_summary_due(self, supervisor: Supervisor, event: events.SummaryDue) -> None:
+        """Called every `save_summaries_secs` on the summary timer's thread, and every
+        `save_summaries_steps` on the thread that ran the step."""
+
+    def on_checkpoint_due(self, supervisor: Supervisor, event: events.CheckpointDue) -> None:
+        """Called every `save_model_secs` on the checkpoint timer's thread, and every `save_model_steps`
+        on the thread that ran the step."""
+
+    def on_checkpoint_saved(self, supervisor: Supervisor, event: events.CheckpointSaved) -> None:
+        """Called after a checkpoint is complete and visible, on the thread that saved it."""
+
+    def on_session_lost(self, supervisor: Supervisor, event: events.SessionLost) -> None:
+        """Called when a worker or a parameter server went away, on the thread that ran into it."""
+
+    def on_session_recovered(self, supervisor: Supervisor, event: events.SessionRecovered) -> None:
+        """Called when training goes on after a lost session, on the thread that ran into it."""
+
+    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
+        """Called once per session when it ends, cleanly or not, on the caller's thread. The services have
+        stopped, the session is still open."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must survive a restart, as JSON values: saved beside each checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned. Called after `on_session_created` when the session was
+        restored from a checkpoint, on the caller's thread."""
+
+
+def subscriptions_of(hook: Hook) -> Iterator[Subscription]:
+    """The subscriptions that `hook` asks for: one for each `on_…` method that it overrides."""
+    for signal in Hook._signals:
+        method = f"on_{signal.name}"
+        receiver = getattr(hook, method)
+        if getattr(receiver, "__func__", None) is getattr(Hook, method):
+            continue
+        scheduled = {"fetches": hook.fetches, "trigger": hook.trigger} if signal is signals.step else {}
+        yield Subscription(
+            signal,
+            receiver,
+            name=f"{hook.name}.{method}",
+            priority=hook.priority,
+            on_error=hook.on_error,
+            **scheduled,
+        )

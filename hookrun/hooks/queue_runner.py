@@ -1,0 +1,38 @@
+"""QueueRunnerHook: starts the threads that fill the input queues."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hookrun import events
+from hookrun.hooks.base import Hook
+
+if TYPE_CHECKING:
+    from hookrun.supervisor import Supervisor
+
+__all__ = ["QueueRunnerHook"]
+
+_logger = logging.getLogger(__name__)
+
+
+class QueueRunnerHook(Hook):
+    """Starts the queue runners once a session is ready, after every other hook has prepared it.
+
+    The Supervisor adds this hook on every worker; `supervisor.start_queue_runners` does the work.
+
+    Args:
+      queue_runners: A sequence of `tf.compat.v1.train.QueueRunner`; None for those collected in the
+        graph under `GraphKeys.QUEUE_RUNNERS`.
+    """
+
+    priority = 1000
+
+    def __init__(self, queue_runners: Sequence[Any] | None = None) -> None:
+        self._queue_runners = queue_runners
+
+    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        if event.start_standard_services:
+            _logger.info("Starting queue runners.")
+            supervisor.start_queue_runners(event.session, self._queue_runners)

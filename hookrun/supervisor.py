@@ -1,0 +1,789 @@
+"""Supervisor: TensorFlow's constructor and methods, and the bus that the hooks are subscribed to."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from hookrun import events, signals, writers
+from hookrun.bus import Bus, checked_hooks
+from hookrun.coordinator import Coordinator
+from hookrun.graph_ops import USE_DEFAULT, GraphOps, find_global_step
+from hookrun.hooks import CheckpointHook, Hook, QueueRunnerHook, StepCounterHook, SummaryHook
+from hookrun.prepared import InlineSteps
+from hookrun.services import Schedule, Services, join
+from hookrun.session import ManagedSession, TrainingSteps, as_int, leaves_of, manage
+from hookrun.steps import StepOps
+from hookrun.subscriptions import Subscription
+from hookrun.timers import TimerThread
+
+__all__ = ["Supervisor"]
+
+_logger = logging.getLogger(__name__)
+
+_SLOW_SHARE, _SLOW_SECS = 0.1, 0.1
+"""A receiver that took more than this share of the training time, and more seconds, is warned of."""
+
+
+class Supervisor(Bus):
+    """A training helper that checkpoints models, computes summaries, and tells hooks about it.
+
+    A drop-in replacement for `tf.compat.v1.train.Supervisor`:
+
+    ```python
+    with tf.Graph().as_default():
+        loss, train_op = build_model()
+        sv = hookrun.Supervisor(logdir="runs/digits", hooks=[MyHook()])
+        with sv.managed_session() as sess:
+            while not sv.should_stop():
+                sess.run(train_op)
+    ```
+
+    Inside it is a bus: every service, the standard ones included, is a hook subscribed to the signals in
+    `hookrun.signals`. An error in a hook is logged at once, naming it, and stops the training:
+    `should_stop` is true, the next training step raises it, and the `with` block does. All semantics not
+    described here are those of TensorFlow's documentation of the class.
+    """
+
+    USE_DEFAULT = USE_DEFAULT
+    """Passed for `ready_op`, `init_op`, `summary_op`, `saver`, ... to have the default."""
+
+    def __init__(
+        self,
+        graph: tf.Graph | None = None,
+        ready_op: Any = USE_DEFAULT,
+        ready_for_local_init_op: Any = USE_DEFAULT,
+        is_chief: bool = True,
+        init_op: Any = USE_DEFAULT,
+        init_feed_dict: Any = None,
+        local_init_op: Any = USE_DEFAULT,
+        logdir: str | os.PathLike[str] | None = None,
+        summary_op: Any = USE_DEFAULT,
+        saver: Any = USE_DEFAULT,
+        global_step: Any = USE_DEFAULT,
+        save_summaries_secs: float = 120,
+        save_model_secs: float = 600,
+        recovery_wait_secs: float = 30,
+        stop_grace_secs: float = 120,
+        checkpoint_basename: str = "model.ckpt",
+        session_manager: Any = None,
+        summary_writer: Any = USE_DEFAULT,
+        init_fn: Callable[[Any], Any] | None = None,
+        local_init_run_options: Any = None,
+        *,
+        hooks: Iterable[Hook] = (),
+        save_summaries_steps: int | None = None,
+        save_model_steps: int | None = None,
+        inline_steps: InlineSteps = False,
+    ) -> None:
+        """Create a `Supervisor`, add what it needs to the graph, and finalize it.
+
+        Args:
+          graph: The `tf.Graph` of the model; the default graph if None.
+          ready_op: 1-D string tensor that is empty when the model is ready; None for no check. Defaults
+            to the names of the uninitialized variables.
+          ready_for_local_init_op: 1-D string tensor that is empty when `local_init_op` may run; None for
+            no check. Defaults to the first in the graph's collection, or None.
+          is_chief: True for the task that initializes, restores, saves and summarizes.
+          init_op: Operation that initializes the model where it is not restored; None for none. Defaults
+            to one that initializes all global variables.
+          init_feed_dict: What is fed to `init_op`.
+          local_init_op: Operation that every new session runs; None for none. Defaults to one that
+            initializes local variables and tables.
+          logdir: Directory of the checkpoints and event files; made if missing. Chief only.
+          summary_op: What returns the summaries; None for none. Defaults to all summaries, merged.
+          saver: The `tf.compat.v1.train.Saver`; None to save nothing. Defaults to one of all variables.
+          global_step: Integer tensor or variable of size 1 that counts steps; None to record no step.
+            Defaults to the graph's.
+          save_summaries_secs: Seconds between summaries; 0 for none.
+          save_model_secs: Seconds between checkpoints; 0 for none.
+          recovery_wait_secs: Seconds between checks whether the model is ready.
+          stop_grace_secs: Seconds that running threads are given to stop.
+          checkpoint_basename: The base name of the checkpoints.
+          session_manager: The `tf.compat.v1.train.SessionManager`; a default one if None.
+          summary_writer: What the events are written with; None to write none. Defaults to a
+            `hookrun.writers.EventFileWriter` in `logdir`.
+          init_fn: Called with the session after `init_op`.
+          local_init_run_options: `tf.compat.v1.RunOptions` for `local_init_op`.
+          hooks: Instances of `hookrun.hooks.Hook`, subscribed in this order. A standard hook among them
+            takes the place of the default one.
+          save_summaries_steps: Training steps between summaries, besides `save_summaries_secs`.
+          save_model_steps: Training steps between checkpoints, besides `save_model_secs`.
+          inline_steps: True to run training steps on the calling thread alone, which is faster where a
+            step has little to do in parallel; "auto" to measure both in the first steps and keep the
+            faster. For sessions in this process.
+
+        Raises:
+          RuntimeError: If called with eager execution enabled, outside of a graph.
+          TypeError, ValueError: If an argument is not what it should be; the message says which.
+        """
+        if tf.executing_eagerly():
+            raise RuntimeError("Supervisors are incompatible with eager execution.")
+        _check_secs(
+            save_summaries_secs=save_summaries_secs,
+            save_model_secs=save_model_secs,
+            recovery_wait_secs=recovery_wait_secs,
+            stop_grace_secs=stop_grace_secs,
+        )
+        super().__init__(Coordinator(), is_chief)
+        if inline_steps not in (False, True, "auto"):
+            raise ValueError(f"inline_steps must be True, False or 'auto', not {inline_steps!r}")
+        self._inline_steps: InlineSteps = inline_steps
+        self._graph = tf.compat.v1.get_default_graph() if graph is None else graph
+        self._init_feed_dict = init_feed_dict
+        self._init_fn = init_fn
+        self._stop_grace_secs = stop_grace_secs
+        self._logdir = os.fspath(logdir) if is_chief and logdir else None
+        self._save_path = os.path.join(self._logdir, checkpoint_basename) if self._logdir else None
+        self._save_summaries_secs = save_summaries_secs if is_chief else None
+        self._save_model_secs = save_model_secs if is_chief else None
+        self._save_summaries_steps = save_summaries_steps if is_chief else None
+        self._save_model_steps = save_model_steps if is_chief else None
+
+        self._session: ManagedSession | None = None
+        self._services = Services(self, ())
+        self._graph_written = False
+
+        given = checked_hooks(hooks)
+        self._owns_summary_writer = _is_default(summary_writer)
+        if summary_writer is not None and not self._owns_summary_writer:
+            writers.file_writer(summary_writer)  # raises for what is no writer
+        with self._graph.as_default():
+            self._global_step = find_global_step(global_step)
+            for hook in given:
+                hook.setup_graph(self)
+            self._ops = GraphOps(
+                ready_op=ready_op,
+                ready_for_local_init_op=ready_for_local_init_op,
+                init_op=init_op,
+                local_init_op=local_init_op,
+                saver=saver,
+                summary_op=summary_op,
+            )
+            self._step_ops = StepOps(self._graph, self._global_step)
+        if session_manager is None:
+            session_manager = tf.compat.v1.train.SessionManager(
+                local_init_op=self._ops.local_init_op,
+                ready_op=self._ops.ready_op,
+                ready_for_local_init_op=self._ops.ready_for_local_init_op,
+                graph=self._graph,
+                recovery_wait_secs=recovery_wait_secs,
+                local_init_run_options=local_init_run_options,
+            )
+        self._session_manager = session_manager
+        self._verify_devices()
+
+        if not is_chief:
+            self._summary_writer = None
+        elif self._owns_summary_writer:
+            self._summary_writer = writers.EventFileWriter(self._logdir) if self._logdir else None
+        else:
+            self._summary_writer = summary_writer
+        self._writer_open = True
+
+        for hook in (*given, *self._default_hooks(given)):
+            self._subscribe(hook)
+        self._graph.finalize()
+        self._finalized_size = len(self._graph.get_operations())
+
+    def _default_hooks(self, given: Sequence[Hook]) -> Iterator[Hook]:
+        """The standard services that the arguments ask for, without those that `given` replaces."""
+        services = self._is_chief and self._logdir is not None
+        summaries = self._summary_writer is not None and (
+            self._save_summaries_secs or self._save_summaries_steps
+        )
+        checkpoints = self._ops.saver is not None and (self._save_model_secs or self._save_model_steps)
+        wanted: dict[type[Hook], Any] = {
+            SummaryHook: services and summaries and self._ops.summary_op is not None,
+            StepCounterHook: services and summaries and self._global_step is not None,
+            CheckpointHook: services and checkpoints,
+            QueueRunnerHook: True,
+        }
+        for kind, is_wanted in wanted.items():
+            if is_wanted and not any(isinstance(hook, kind) for hook in given):
+                yield kind()
+
+    def _verify_devices(self) -> None:
+        """With replicas, a variable without a device would live in each of them."""
+        if self._is_chief:
+            return
+        for op in self._graph.get_operations():
+            if op.type in ("Variable", "VariableV2") and not op.device:
+                raise ValueError(f"When using replicas, all Variables must have their device set: {op}")
+
+    @property
+    def is_chief(self) -> bool:
+        """True if this is a chief supervisor."""
+        return self._is_chief
+
+    @property
+    def session_manager(self) -> Any:
+        """The `SessionManager` used by the Supervisor."""
+        return self._session_manager
+
+    @property
+    def coord(self) -> Coordinator:
+        """The `Coordinator` used by the Supervisor; useful to run further threads during the training."""
+        return self._coord
+
+    @property
+    def graph(self) -> tf.Graph:
+        """The `tf.Graph` of the model."""
+        return self._graph
+
+    @property
+    def logdir(self) -> str | None:
+        """The directory of checkpoints and event files; None without one, and on a non-chief."""
+        return self._logdir
+
+    @property
+    def init_op(self) -> Any:
+        """The operation that initializes the model, or None."""
+        return self._ops.init_op
+
+    @property
+    def init_feed_dict(self) -> Any:
+        """What is fed to `init_op`: a feed dictionary or None."""
+        return self._init_feed_dict
+
+    @property
+    def ready_op(self) -> Any:
+        """The tensor that is empty when the model is ready, or None."""
+        return self._ops.ready_op
+
+    @property
+    def ready_for_local_init_op(self) -> Any:
+        """The tensor that is empty when the model is ready for its local initialization, or None."""
+        return self._ops.ready_for_local_init_op
+
+    @property
+    def summary_writer(self) -> Any:
+        """The writer of the events, as it was given; None on a non-chief and where there is none."""
+        return self._summary_writer
+
+    @property
+    def summary_op(self) -> Any:
+        """The tensor that returns the summaries, or None."""
+        return self._ops.summary_op
+
+    @property
+    def save_summaries_secs(self) -> float | None:
+        """Seconds between summaries; None on a non-chief."""
+        return self._save_summaries_secs
+
+    @property
+    def global_step(self) -> Any:
+        """The tensor or variable of the global step, or None."""
+        return self._global_step
+
+    @property
+    def saver(self) -> Any:
+        """The `Saver`, or None."""
+        return self._ops.saver
+
+    @property
+    def save_model_secs(self) -> float | None:
+        """Seconds between checkpoints; None on a non-chief."""
+        return self._save_model_secs
+
+    @property
+    def save_path(self) -> str | None:
+        """The path of the checkpoints without their step; None without a `logdir`."""
+        return self._save_path
+
+    @property
+    def services_started(self) -> bool:
+        """True while the standard services of a session run."""
+        return self._services.started
+
+    @property
+    def global_step_advances(self) -> bool:
+        """True when a run of this graph can advance the global step."""
+        return self._step_ops.counts_global_step and bool(self._step_ops)
+
+    def _connect(self, subscription: Subscription, owner: object) -> None:
+        """Connect a receiver; during a session its schedule starts now, and its timer if it needs one."""
+        if subscription.fetches is not None:
+            self._check_fetches(subscription)
+        super()._connect(subscription, owner)
+        if self._session is None:
+            return
+        subscription.start(self._session.last_step)
+        self._services.start_timers()
+
+    def _check_fetches(self, subscription: Subscription) -> None:
+        for fetch in leaves_of(subscription.fetches):
+            try:
+                self._graph.as_graph_element(fetch)
+            except (KeyError, TypeError, ValueError) as error:
+                message = f"{subscription.name} cannot fetch {fetch!r}: {error}"
+                raise (TypeError if isinstance(error, TypeError) else ValueError)(message) from error
+
+    def read_global_step(self, sess: Any) -> int | None:
+        """Read the global step, in a run that no hook sees.
+
+        Args:
+          sess: A `Session`.
+
+        Returns:
+          The step; None without a global step.
+        """
+        return self.run_with_global_step(sess, ())[1]
+
+    def run_with_global_step(self, sess: Any, fetches: Any) -> tuple[Any, int | None]:
+        """Run `fetches` and read the global step, in one run that no hook sees.
+
+        Args:
+          sess: A `Session`.
+          fetches: Anything that `Session.run` takes.
+
+        Returns:
+          The values of `fetches`, and the step; None without a global step.
+        """
+        step_fetches = [] if self._global_step is None else [self._global_step]
+        values, steps = self.run_without_hooks(sess, (fetches, step_fetches))
+        return values, as_int(steps[0]) if steps else None
+
+    def run_without_hooks(
+        self, sess: Any, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
+    ) -> Any:
+        """Run `fetches` as `tf.compat.v1.Session.run` does: no training step, and no hook sees it.
+
+        Args:
+          sess: A `Session`.
+          fetches, feed_dict, options, run_metadata: As for `Session.run`.
+
+        Returns:
+          What `Session.run` returns.
+        """
+        run = sess.run_without_hooks if isinstance(sess, ManagedSession) else sess.run
+        return run(fetches, feed_dict, options, run_metadata)
+
+    @contextlib.contextmanager
+    def managed_session(
+        self,
+        master: str = "",
+        config: Any = None,
+        start_standard_services: bool = True,
+        close_summary_writer: bool = True,
+    ) -> Iterator[Any]:
+        """Return a context manager for a session that is ready to train, and ended at the block's end.
+
+        An exception of the block, of a hook or of a service is raised from the block, after all threads
+        have stopped and the session is closed. `tf.errors.OutOfRangeError`, the end of the input, is a
+        normal end.
+
+        Args:
+          master: The TensorFlow master to use; see `tf.compat.v1.Session`.
+          config: Optional `tf.compat.v1.ConfigProto` for the session.
+          start_standard_services: Whether to start the timers and the queue runners.
+          close_summary_writer: Whether to close the summary writer at the end.
+
+        Yields:
+          A `tf.compat.v1.Session`, restored from the latest checkpoint or initialized.
+        """
+        interrupt: BaseException | None = None
+        with contextlib.ExitStack() as ending:
+            ending.callback(lambda: self._end(None, close_summary_writer, False, True, interrupt))
+            try:
+                sess = self.prepare_or_wait_for_session(
+                    master, config, start_standard_services=start_standard_services
+                )
+            except Exception as error:
+                self._coord.fail(error)
+                raise
+            try:
+                yield sess
+            except Exception as error:
+                if self._coord.error not in (None, error):
+                    _logger.error("After the training had failed, so did its loop", exc_info=error)
+                self._coord.request_stop(error)
+            except BaseException as error:
+                interrupt = error
+                raise
+
+    def prepare_or_wait_for_session(
+        self,
+        master: str = "",
+        config: Any = None,
+        wait_for_checkpoint: bool = False,
+        max_wait_secs: float = 7200,
+        start_standard_services: bool = True,
+    ) -> Any:
+        """Make a session whose model is ready to be used.
+
+        The chief restores or initializes the model, the others wait for it.
+
+        Args:
+          master: The TensorFlow master to use; see `tf.compat.v1.Session`.
+          config: Optional `tf.compat.v1.ConfigProto` for the session.
+          wait_for_checkpoint: Whether to wait for a checkpoint to restore.
+          max_wait_secs: Seconds to wait for the session at most.
+          start_standard_services: Whether to start the timers and the queue runners.
+
+        Returns:
+          A `tf.compat.v1.Session` to drive the model with.
+
+        Raises:
+          Exception: What a hook raised in `on_session_created`; the session is closed then.
+        """
+        self._coord.clear_stop()
+        self._warn_of_added_ops()
+        if self._summary_writer is not None:
+            writers.file_writer(self._summary_writer).reopen()
+            self._writer_open = True
+        with self._graph.as_default():
+            if self._is_chief:
+                sess = self._session_manager.prepare_session(
+                    master,
+                    init_op=self.init_op,
+                    saver=self.saver,
+                    checkpoint_dir=self._logdir,
+                    wait_for_checkpoint=wait_for_checkpoint,
+                    max_wait_secs=max_wait_secs,
+                    config=config,
+                    init_feed_dict=self._init_feed_dict,
+                    init_fn=self._init_fn,
+                )
+                self._write_graph()
+            else:
+                sess = self._session_manager.wait_for_session(
+                    master, config=config, max_wait_secs=max_wait_secs
+                )
+            self._begin(sess, start_standard_services)
+            if self._coord.error is not None:
+                self._end(None, self._owns_summary_writer, False, True, None)
+            if start_standard_services and self._is_chief and self._logdir is not None:
+                _logger.info("Starting standard services.")
+                self._start_services(sess)
+        return sess
+
+    def _warn_of_added_ops(self) -> None:
+        added = [op.name for op in self._graph.get_operations()[self._finalized_size :]]
+        if added:
+            _logger.warning("Ops were added to the graph after it was finalized: %s", ", ".join(added))
+
+    def _write_graph(self) -> None:
+        if self._logdir is not None:
+            graph_def = self._graph.as_graph_def(add_shapes=True)
+            tf.io.write_graph(graph_def, self._logdir, "graph.pbtxt")
+        if self._summary_writer is not None and not self._graph_written:
+            writer = writers.file_writer(self._summary_writer)
+            writer.add_graph(self._graph)
+            saver_def = getattr(self.saver, "saver_def", None)
+            writer.add_meta_graph(
+                tf.compat.v1.train.export_meta_graph(graph=self._graph, saver_def=saver_def)
+            )
+            self._graph_written = True
+
+    def _begin(self, sess: Any, start_standard_services: bool) -> None:
+        """Make `sess` the session of the training, and tell the hooks."""
+        in_process = not getattr(sess, "sess_str", "")
+        steps = TrainingSteps(self, self._step_ops, self._inline_steps if in_process else False)
+        self._session = manage(sess, steps)
+        self._services = Services(
+            self,
+            [
+                Schedule(
+                    signals.summary_due,
+                    events.SummaryDue(sess),
+                    self._save_summaries_secs,
+                    self._save_summaries_steps,
+                ),
+                Schedule(
+                    signals.checkpoint_due,
+                    events.CheckpointDue(sess),
+                    self._save_model_secs,
+                    self._save_model_steps,
+                ),
+            ],
+        )
+        try:
+            step = self.read_global_step(sess)
+        except tf.errors.FailedPreconditionError:  # with ready_op=None the model may be uninitialized
+            step = None
+        steps.start(step or 0)
+        self._session_start = time.monotonic()
+        for subscription in self._subscriptions:
+            subscription.start(step or 0)
+        self._log_subscriptions(step)
+        self.send(signals.session_created, events.SessionCreated(sess, step, start_standard_services))
+
+    def _log_subscriptions(self, step: int | None) -> None:
+        """Say once per session who hears of what, in which order."""
+        by_signal: dict[str, list[str]] = {}
+        for subscription in sorted(self._subscriptions, key=lambda subscription: subscription.priority):
+            by_signal.setdefault(subscription.signal.name, []).append(subscription.name)
+        order = "; ".join(f"{signal}: {', '.join(names)}" for signal, names in sorted(by_signal.items()))
+        _logger.info("Session ready at step %s. Called in this order: %s", step, order)
+
+    def start_standard_services(self, sess: Any) -> list[threading.Thread]:
+        """Start the standard services for `sess`, in the background: the timers of the hooks.
+
+        Args:
+          sess: A `Session`.
+
+        Returns:
+          The started threads: they send `summary_due` and `checkpoint_due`. Join them with
+          ``sv.coord.join(threads)``.
+
+        Raises:
+          RuntimeError: If called with a non-chief Supervisor.
+          ValueError: If no `logdir` was passed to the constructor, as the services need one.
+        """
+        if not self._is_chief:
+            raise RuntimeError(
+                "Only chief supervisor can start standard services. "
+                "Because only chief supervisors can write events."
+            )
+        if self._logdir is None:
+            raise ValueError("Standard services need a 'logdir' passed to the Supervisor")
+        if sess is not self._session:
+            self._begin(sess, False)
+        return self._start_services(sess)
+
+    def _start_services(self, sess: Any) -> list[threading.Thread]:
+        if self._summary_writer is not None and self._global_step is not None:
+            log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+            writers.file_writer(self._summary_writer).add_session_log(log, self.read_global_step(sess))
+        for subscription in self._services.step_subscriptions():
+            self._connect(subscription, owner=self._session)
+        return self._services.start()
+
+    def start_queue_runners(
+        self, sess: Any, queue_runners: Sequence[Any] | None = None
+    ) -> list[threading.Thread]:
+        """Start threads for queue runners.
+
+        Those collected in the graph are started by `QueueRunnerHook`; call this for others.
+
+        Args:
+          sess: A `Session`.
+          queue_runners: A sequence of `tf.compat.v1.train.QueueRunner`; None for those in the graph's
+            collection.
+
+        Returns:
+          The started threads.
+
+        Raises:
+          RuntimeError: If called with eager execution enabled.
+        """
+        if tf.executing_eagerly():
+            raise RuntimeError("Queues are not compatible with eager execution.")
+        if queue_runners is None:
+            queue_runners = self._graph.get_collection(tf.compat.v1.GraphKeys.QUEUE_RUNNERS)
+        threads: list[threading.Thread] = []
+        for queue_runner in queue_runners:
+            threads += queue_runner.create_threads(sess, coord=self._coord, daemon=True, start=True)
+        self._services.add_queue_runner_threads(threads)
+        return threads
+
+    def loop(
+        self,
+        timer_interval_secs: float | None,
+        target: Callable[..., object],
+        args: Sequence[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+    ) -> threading.Thread:
+        """Start a thread that calls a function periodically, until a stop is requested.
+
+        It is joined by `stop`. An exception stops the training.
+
+        Args:
+          timer_interval_secs: Seconds between two calls, the first at once; None to call back to back.
+          target: A callable object.
+          args: Optional positional arguments for `target`.
+          kwargs: Optional keyword arguments for `target`.
+
+        Returns:
+          The started thread.
+
+        Raises:
+          ValueError: If `target` is not callable.
+        """
+        if not callable(target):
+            raise ValueError(f"target must be callable, not {target!r}")
+        _check_secs(timer_interval_secs=timer_interval_secs)
+        call = functools.partial(target, *(args or ()), **(kwargs or {}))
+        name = f"hookrun-loop-{signals.receiver_name(target)}"
+        thread = TimerThread(name, self._coord, timer_interval_secs, call, self._graph)
+        thread.start()
+        return thread
+
+    def stop(
+        self,
+        threads: Iterable[threading.Thread] | None = None,
+        close_summary_writer: bool | None = None,
+        ignore_live_threads: bool = False,
+    ) -> None:
+        """Stop the services and the coordinator. This does not close the session.
+
+        Args:
+          threads: Threads to join besides the Supervisor's own.
+          close_summary_writer: Whether to close the summary writer. None for TensorFlow's documented
+            default: True if the Supervisor made it, False if it was passed in.
+          ignore_live_threads: If True, threads still running after `stop_grace_secs` are ignored.
+
+        Raises:
+          Exception: The first error of the training.
+          RuntimeError: If threads are still running after `stop_grace_secs`; it names them.
+        """
+        if close_summary_writer is None:
+            close_summary_writer = self._owns_summary_writer
+        self._end(threads, close_summary_writer, ignore_live_threads, False, None)
+
+    def _end(
+        self,
+        threads: Iterable[threading.Thread] | None,
+        close_summary_writer: bool,
+        ignore_live_threads: bool,
+        close_session: bool,
+        interrupt: BaseException | None,
+    ) -> None:
+        """End the session: each step of it, even when the one before failed; then raise the first error."""
+        deadline = time.monotonic() + self._stop_grace_secs
+        session, self._session = self._session, None
+        joined = self._coord.threads | frozenset(threads or ())
+        self._coord.request_stop()
+        with contextlib.ExitStack() as ending:  # its callbacks run from the last to the first
+            stragglers: list[str] = []
+            ending.callback(lambda: self._raise_first_error(stragglers, ignore_live_threads))
+            if close_session and session is not None:
+                ending.callback(join, joined, deadline)
+                ending.callback(_close, session)
+            if close_summary_writer:
+                ending.callback(self._close_summary_writer)
+            if session is not None:
+                ending.callback(self._send_stop, session, interrupt)
+            stragglers += self._services.join(joined, deadline, self._stop_grace_secs, close_session)
+
+    def _send_stop(self, session: ManagedSession, interrupt: BaseException | None) -> None:
+        with self._graph.as_default():
+            self.send(signals.stop, events.Stop(session, self._coord.error or interrupt))
+        self._report_hook_times()
+        self._services = Services(self, ())
+        for subscription in [s for s, owner in self._subscriptions.items() if owner is session]:
+            self._disconnect(subscription)
+
+    def _report_hook_times(self) -> None:
+        """A table at DEBUG, and a warning for each receiver that held up the training."""
+        session_secs = time.monotonic() - self._session_start
+        for row in self.hook_times():
+            _logger.debug(
+                "%-40s %-18s %8d calls %10.3f s total %10.6f s mean %10.6f s max",
+                *(row.name, row.signal, row.count, row.total_secs, row.mean_secs, row.max_secs),
+            )
+            share = row.total_secs / session_secs
+            if row.signal == signals.step.name and share > _SLOW_SHARE and row.total_secs > _SLOW_SECS:
+                _logger.warning(
+                    "%s took %.0f %% of the training time: %d calls, %.3f s on average, %.3f s at most",
+                    *(row.name, 100 * share, row.count, row.mean_secs, row.max_secs),
+                )
+
+    def _close_summary_writer(self) -> None:
+        if self._summary_writer is None or not self._writer_open:
+            return
+        self._writer_open = False
+        writer = writers.file_writer(self._summary_writer)
+        try:
+            # Without a step: the session may be gone.
+            writer.add_session_log(tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.STOP))
+            writer.close()
+        except Exception as error:
+            _logger.exception("The summary writer failed to close")
+            self._coord.fail(error)
+        self._graph_written = False
+
+    def _raise_first_error(self, stragglers: list[str], ignore_live_threads: bool) -> None:
+        self._coord.join(stop_grace_period_secs=0.0, ignore_live_threads=True)
+        if stragglers:
+            message = f"Coordinator stopped with threads still running: {' '.join(stragglers)}"
+            if not ignore_live_threads:
+                raise RuntimeError(message)
+            _logger.info(message)
+
+    def request_stop(self, ex: BaseException | tuple[Any, Any, Any] | None = None) -> None:
+        """Request that the training stop.
+
+        Args:
+          ex: Optional exception, raised or not, or `exc_info` tuple. The first one is raised by `stop`.
+
+        Raises:
+          TypeError: If `ex` is anything else.
+        """
+        self._coord.request_stop(ex)
+
+    def should_stop(self) -> bool:
+        """True if a stop was requested."""
+        return bool(self._coord.should_stop())
+
+    def stop_on_exception(self) -> Any:
+        """Return a context manager that requests a stop when its block raises.
+
+        See `tf.train.Coordinator.stop_on_exception`.
+        """
+        return self._coord.stop_on_exception()
+
+    def wait_for_stop(self) -> None:
+        """Block until a stop is requested."""
+        self._coord.wait_for_stop()
+
+    def summary_computed(self, sess: Any, summary: Any, global_step: int | None = None) -> None:
+        """Write a summary that was computed.
+
+        Args:
+          sess: A `Session`.
+          summary: A `Summary` proto, or `bytes` that hold a serialized one.
+          global_step: The step it belongs to; if None, the current one is read.
+
+        Raises:
+          TypeError: If `summary` is neither.
+          RuntimeError: If there is no summary writer.
+        """
+        if self._summary_writer is None:
+            raise RuntimeError("Writing a summary requires a summary writer.")
+        if not isinstance(summary, bytes) and not _is_summary_proto(summary):
+            raise TypeError(f"summary must be a Summary proto or serialized bytes, not {summary!r}")
+        if global_step is None:
+            global_step = self.read_global_step(sess)
+        writers.file_writer(self._summary_writer).add_summary(summary, global_step)
+
+    Loop = loop
+    PrepareSession = prepare_or_wait_for_session
+    RequestStop = request_stop
+    ShouldStop = should_stop
+    StartQueueRunners = start_queue_runners
+    StartStandardServices = start_standard_services
+    Stop = stop
+    StopOnException = stop_on_exception
+    SummaryComputed = summary_computed
+    WaitForStop = wait_for_stop
+
+
+def _check_secs(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if value is not None and not value >= 0:
+            raise ValueError(f"{name} must be a number of seconds, 0 or more, not {value!r}")
+
+
+def _is_default(given: Any) -> bool:
+    return isinstance(given, int) and given == USE_DEFAULT
+
+
+def _is_summary_proto(summary: Any) -> bool:
+    return getattr(getattr(type(summary), "DESCRIPTOR", None), "name", None) == "Summary"
+
+
+def _close(session: ManagedSession) -> None:
+    try:
+        session.close()
+    except Exception:  # as in TensorFlow: the session is gone either way
+        _logger.debug("Closing the session failed", exc_info=True)

@@ -1,0 +1,96 @@
+"""The contract of a hook."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+import hookrun
+from hookrun import hooks
+from hookrun.hooks.base import subscriptions_of
+
+
+def test_only_overridden_methods_are_connected():
+    class Two(hooks.Hook):
+        def on_step(self, supervisor, event): ...
+
+        def on_stop(self, supervisor, event): ...
+
+    assert [s.name for s in subscriptions_of(Two())] == ["Two.on_step", "Two.on_stop"]
+    assert list(subscriptions_of(hooks.Hook())) == []
+
+
+def test_a_hook_is_called_by_the_name_of_its_class_unless_it_has_one():
+    class Plain(hooks.Hook): ...
+
+    class Named(hooks.Hook):
+        name = "a name"
+
+    assert (Plain.name, Named.name, hooks.Hook.name) == ("Plain", "a name", "Hook")
+
+
+def test_attributes_of_the_instance_come_first():
+    class Hook(hooks.Hook):
+        priority = 5
+        on_error = "log"
+
+        def on_step(self, supervisor, event): ...
+
+    hook = Hook()
+    hook.priority, hook.name, hook.trigger = 7, "mine", hookrun.triggers.Once()
+    (subscription,) = subscriptions_of(hook)
+    assert (subscription.priority, subscription.name, subscription.on_error) == (7, "mine.on_step", "log")
+    assert subscription.trigger is hook.trigger
+
+
+def test_variables_and_summaries_made_in_setup_graph_are_the_models_own(model, tmp_path):
+    class Adds(hooks.Hook):
+        def setup_graph(self, supervisor):
+            assert supervisor.global_step is not None
+            self.variable = tf.compat.v1.get_variable("added", initializer=3.0)
+            tf.compat.v1.summary.scalar("added_by_hook", self.variable)
+
+    hook = Adds()
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook])
+    with sv.managed_session() as sess:
+        assert sess.run(hook.variable) == 3.0
+        summary = tf.compat.v1.Summary.FromString(sess.run(sv.summary_op))
+    assert {value.tag for value in summary.value} == {"added_by_hook", "loss"}
+    assert "added" in dict(tf.train.list_variables(str(tmp_path)))
+
+
+def test_the_life_of_a_hook_is_as_documented(model, tmp_path):
+    calls = []
+
+    class Life(hooks.Hook):
+        def setup_graph(self, supervisor):
+            calls.append("setup_graph")
+
+        def on_session_created(self, supervisor, event):
+            assert not supervisor.services_started
+            calls.append(("on_session_created", event.global_step, event.start_standard_services))
+
+        def on_step(self, supervisor, event):
+            calls.append(("on_step", event.global_step))
+
+        def on_checkpoint_saved(self, supervisor, event):
+            calls.append(("on_checkpoint_saved", event.global_step, event.path))
+
+        def on_stop(self, supervisor, event):
+            calls.append(("on_stop", event.error, event.session.closed))
+
+    sv = hookrun.Supervisor(logdir=tmp_path, save_model_secs=0, save_model_steps=2, hooks=[Life()])
+    for _ in range(2):
+        with sv.managed_session() as sess:
+            sess.run(model.train_op)
+    path = str(tmp_path / "model.ckpt")
+    assert calls == [
+        "setup_graph",
+        ("on_session_created", 0, True),
+        ("on_step", 1),
+        ("on_stop", None, False),
+        ("on_checkpoint_saved", 1, f"{path}-1"),
+        ("on_session_created", 1, True),
+        ("on_step", 2),
+        ("on_checkpoint_saved", 2, f"{path}-2"),
+        ("on_stop", None, False),
+    ]

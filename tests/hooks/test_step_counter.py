@@ -1,0 +1,44 @@
+"""StepCounterHook: steps per second, on a clock that the test moves."""
+
+from __future__ import annotations
+
+import pytest
+import tensorflow as tf
+
+import hookrun
+from hookrun import hooks
+
+
+def rates(events):
+    return [
+        (e.step, value.simple_value)
+        for e in events
+        for value in e.summary.value
+        if value.tag == "global_step/sec"
+    ]
+
+
+def test_it_writes_the_steps_per_second_since_the_last_time(model, tmp_path, read_events):
+    now = [0.0]
+    counter = hooks.StepCounterHook(clock=lambda: now[0])
+    sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, save_summaries_steps=5, hooks=[counter])
+    with sv.managed_session() as sess:
+        for i in range(10):
+            now[0] += 0.5 if i < 5 else 0.1
+            sess.run(model.train_op)
+    assert rates(read_events(tmp_path)) == [(5, 2.0), (10, 10.0)]
+
+
+def test_no_time_at_all_is_infinitely_fast(model, tmp_path, read_events):
+    counter = hooks.StepCounterHook(clock=lambda: 1.0)
+    sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, save_summaries_steps=1, hooks=[counter])
+    with sv.managed_session() as sess:
+        sess.run(model.train_op)
+    assert rates(read_events(tmp_path)) == [(1, float("inf"))]
+
+
+def test_without_a_global_step_it_is_an_error_that_says_so(graph, tmp_path):
+    tf.compat.v1.get_variable("weights", [])
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.StepCounterHook()])
+    with pytest.raises(ValueError, match="StepCounterHook needs a global step"), sv.managed_session():
+        pytest.fail("the block must not be entered")

@@ -1,0 +1,341 @@
+"""The bus: `sv.on`, `sv.add_hook`, their order, their errors, and what they keep alive."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import weakref
+
+import pytest
+import tensorflow as tf
+
+import hookrun
+from hookrun import events, hooks, signals
+
+
+@pytest.fixture
+def sv(model) -> hookrun.Supervisor:
+    return hookrun.Supervisor(stop_grace_secs=10)
+
+
+def run_steps(sv, model, steps):
+    with sv.managed_session() as sess:
+        for _ in range(steps):
+            sess.run(model.train_op)
+
+
+def test_on_as_a_decorator_hears_of_every_training_step(sv, model):
+    told = []
+
+    @sv.on(signals.step)
+    def receiver(supervisor, event):
+        told.append((supervisor, event.global_step))
+
+    run_steps(sv, model, 3)
+    assert told == [(sv, 1), (sv, 2), (sv, 3)]
+
+
+def test_on_as_a_call_returns_a_handle_that_removes(sv, model):
+    told = []
+    handle = sv.on(signals.step, lambda _, event: told.append(event.global_step))
+    with sv.managed_session() as sess:
+        sess.run(model.train_op)
+        handle.remove()
+        handle.remove()
+        sess.run(model.train_op)
+    assert told == [1]
+
+
+def test_a_handle_is_a_context_manager(sv, model):
+    told = []
+    with sv.managed_session() as sess:
+        with sv.on(signals.step, lambda _, event: told.append(event.global_step)):
+            sess.run(model.train_op)
+        sess.run(model.train_op)
+    assert told == [1]
+
+
+def test_a_decorated_function_is_still_a_function(sv):
+    @sv.on(signals.step)
+    def receiver(supervisor, event):
+        """Says so."""
+        return event
+
+    assert receiver(None, 5) == 5
+    assert (receiver.__name__, receiver.__doc__) == ("receiver", "Says so.")
+
+
+def test_blinkers_own_connect_hears_of_this_supervisor_alone(sv, model):
+    told = []
+
+    def receiver(sender, event):
+        told.append(sender)
+
+    signals.step.connect(receiver, sender=sv)
+    run_steps(sv, model, 1)
+    with tf.Graph().as_default():
+        step = tf.compat.v1.train.get_or_create_global_step()
+        train_op = tf.compat.v1.assign_add(step, 1)
+        with hookrun.Supervisor().managed_session() as sess:
+            sess.run(train_op)
+    assert told == [sv]
+
+
+def test_what_is_given_is_held_as_long_as_the_supervisor(sv, model):
+    told = []
+
+    class Owner:
+        def method(self, supervisor, event):
+            told.append("method")
+
+    sv.on(signals.step, lambda *_: told.append("lambda"))
+    sv.on(signals.step, Owner().method)
+    gc.collect()
+    run_steps(sv, model, 1)
+    assert told == ["lambda", "method"]
+
+
+def test_a_supervisor_and_its_hooks_are_not_kept_by_the_signals(graph):
+    class Quiet(hooks.Hook):
+        def on_step(self, supervisor, event): ...
+
+    def make():
+        hook = Quiet()
+        with tf.Graph().as_default():
+            step = tf.compat.v1.train.get_or_create_global_step()
+            train_op = tf.compat.v1.assign_add(step, 1)
+            sv = hookrun.Supervisor(hooks=[hook])
+            with sv.managed_session() as sess:
+                sess.run(train_op)
+        return weakref.ref(sv), weakref.ref(hook)
+
+    supervisor, hook = make()
+    gc.collect()
+    assert supervisor() is None
+    assert hook() is None
+
+
+def test_order_is_by_priority_then_by_addition_with_checkpointing_last(model, tmp_path):
+    told = []
+
+    def named(label, order=0):
+        class Named(hooks.Hook):
+            priority = order
+
+            def on_stop(self, supervisor, event):
+                told.append(label)
+
+        return Named()
+
+    class Checkpoint(hooks.CheckpointHook):
+        def on_stop(self, supervisor, event):
+            told.append("checkpoint")
+
+    given = [Checkpoint(), named("c", 10), named("a"), named("b"), named("first", -1)]
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=given)
+    sv.on(signals.stop, lambda *_: told.append("on"))
+    run_steps(sv, model, 1)
+    assert told == ["first", "a", "b", "on", "c", "checkpoint"]
+
+
+def test_the_order_is_logged_when_a_session_starts(sv, model, caplog):
+    sv.on(signals.step, lambda *_: None, name="second")
+    sv.on(signals.step, lambda *_: None, name="first", priority=-1)
+    with caplog.at_level(logging.INFO, "hookrun"):
+        run_steps(sv, model, 1)
+    assert "step: first, second" in caplog.text
+
+
+def test_a_failing_receiver_stops_the_training_in_a_loop_that_never_asks(sv, model, caplog):
+    @sv.on(signals.step, name="the failing one")
+    def fail(supervisor, event):
+        if event.global_step == 3:
+            raise ValueError("at step 3")
+
+    ran = 0
+    with caplog.at_level(logging.ERROR, "hookrun"), pytest.raises(ValueError, match="at step 3"):
+        with sv.managed_session() as sess:
+            for _ in range(100):
+                sess.run(model.train_op)
+                ran += 1
+                assert sv.should_stop() == (ran >= 3)
+    assert ran == 3
+    assert "the failing one failed in step" in caplog.text
+
+
+def test_evaluation_goes_on_after_a_failure_until_the_next_training_step(sv, model):
+    @sv.on(signals.step)
+    def fail(supervisor, event):
+        raise ValueError("failed")
+
+    with pytest.raises(ValueError, match="failed"), sv.managed_session() as sess:
+        sess.run(model.train_op)
+        assert sess.run(model.global_step) == 1
+        sess.run(model.train_op)
+
+
+def test_a_receiver_that_only_logs_its_errors_does_not_stop_the_training(sv, model, caplog):
+    @sv.on(signals.step, on_error="log")
+    def fail(supervisor, event):
+        raise ValueError("only logged")
+
+    told = []
+    sv.on(signals.step, lambda _, event: told.append(event.global_step))
+    run_steps(sv, model, 3)
+    assert told == [1, 2, 3]
+    assert caplog.text.count("only logged") >= 3
+
+
+def test_of_two_failing_hooks_the_first_is_raised_the_second_logged_and_all_are_stopped(
+    model, tmp_path, caplog
+):
+    stopped = []
+
+    class Failing(hooks.Hook):
+        def __init__(self, error):
+            self.error = error
+
+        def on_step(self, supervisor, event):
+            raise self.error
+
+        def on_stop(self, supervisor, event):
+            stopped.append(self.error)
+            assert not event.session.closed
+            assert str(event.error) == "the first"
+
+    first, second = Failing(ValueError("the first")), Failing(KeyError("the second"))
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[first, second])
+    with pytest.raises(ValueError, match="the first"):
+        run_steps(sv, model, 2)
+    assert stopped == [first.error, second.error]
+    assert "the second" in caplog.text
+    with pytest.raises(ValueError, match="the first"):  # closed: its thread is gone, and an event is ignored
+        sv.stop()
+
+
+def test_an_end_of_input_in_a_hook_is_an_error(sv, model):
+    @sv.on(signals.step)
+    def fail(supervisor, event):
+        raise tf.errors.OutOfRangeError(None, None, "a hook's own data set")
+
+    with pytest.raises(tf.errors.OutOfRangeError, match="a hook's own"):
+        run_steps(sv, model, 2)
+
+
+def test_an_error_in_on_stop_is_raised_and_the_other_hooks_are_stopped(sv, model):
+    stopped = []
+
+    @sv.on(signals.stop)
+    def fail(supervisor, event):
+        raise ValueError("at the end")
+
+    sv.on(signals.stop, lambda *_: stopped.append(True))
+    with pytest.raises(ValueError, match="at the end"):
+        run_steps(sv, model, 1)
+    assert stopped == [True]
+
+
+def test_a_hook_that_fails_when_the_session_is_created_ends_it(sv, model):
+    sessions = []
+
+    @sv.on(signals.session_created)
+    def fail(supervisor, event):
+        sessions.append(event.session)
+        raise ValueError("not ready")
+
+    with pytest.raises(ValueError, match="not ready"):
+        sv.prepare_or_wait_for_session()
+    with pytest.raises(ValueError, match="not ready"), sv.managed_session():
+        pytest.fail("the block must not be entered")
+    assert [session.closed for session in sessions] == [True, True]
+
+
+def test_add_hook_and_remove_hook(sv, model):
+    told = []
+
+    class Told(hooks.Hook):
+        def on_step(self, supervisor, event):
+            told.append(event.global_step)
+
+    hook = Told()
+    with sv.managed_session() as sess:
+        sess.run(model.train_op)
+        sv.add_hook(hook)
+        assert hook in sv.hooks
+        sess.run(model.train_op)
+        sv.remove_hook(hook)
+        assert hook not in sv.hooks
+        sess.run(model.train_op)
+    assert told == [2]
+
+
+def test_a_hook_is_added_once(sv):
+    hook = hooks.Hook()
+    sv.add_hook(hook)
+    with pytest.raises(ValueError, match="added before"):
+        sv.add_hook(hook)
+    sv.remove_hook(hook)
+    with pytest.raises(ValueError, match="not one of"):
+        sv.remove_hook(hook)
+
+
+def test_a_hook_that_adds_ops_cannot_come_late(sv):
+    class Adds(hooks.Hook):
+        def setup_graph(self, supervisor): ...
+
+    with pytest.raises(RuntimeError, match="Adds adds ops"):
+        sv.add_hook(Adds())
+
+
+def test_what_is_no_hook_is_refused_by_its_value(sv, model):
+    with pytest.raises(TypeError, match="not 'a hook'"):
+        sv.add_hook("a hook")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("step", print), TypeError, "signal must be one of hookrun.signals, not 'step'"),
+        ((signals.step, "print"), TypeError, "receiver must be callable"),
+    ],
+)
+def test_on_refuses_what_it_cannot_use(sv, arguments, error, message):
+    with pytest.raises(error, match=message):
+        sv.on(*arguments)
+
+
+def test_on_refuses_an_unknown_error_rule_and_a_schedule_for_another_signal(sv):
+    with pytest.raises(ValueError, match="on_error must be 'stop' or 'log', not 'ignore'"):
+        sv.on(signals.step, print, on_error="ignore")
+    with pytest.raises(ValueError, match="only `step` has schedules"):
+        sv.on(signals.stop, print, every_steps=5)
+
+
+def test_a_hook_can_send_signals_as_the_standard_hooks_do(sv, model):
+    saved = []
+    sv.on(signals.checkpoint_saved, lambda _, event: saved.append(event.path))
+
+    @sv.on(signals.step)
+    def save(supervisor, event):
+        supervisor.send(signals.checkpoint_saved, events.CheckpointSaved(event.session, "elsewhere", 1))
+
+    run_steps(sv, model, 1)
+    assert saved == ["elsewhere"]
+
+
+def test_the_time_of_each_hook_is_known_and_a_slow_one_named(sv, model, caplog):
+    slept = threading.Event()  # never set: waiting for it is sleeping
+    sv.on(signals.step, lambda *_: slept.wait(0.2), name="the sleeper")
+    sv.on(signals.step, lambda *_: None, name="the quick one")
+    with caplog.at_level(logging.DEBUG, "hookrun"):
+        run_steps(sv, model, 3)
+    times = {row.name: row for row in sv.hook_times() if row.signal == "step"}
+    assert sv.hook_times()[0].name == "the sleeper"
+    assert (times["the sleeper"].count, times["the quick one"].count) == (3, 3)
+    assert 0.2 <= times["the sleeper"].mean_secs <= times["the sleeper"].max_secs
+    assert times["the sleeper"].total_secs >= 0.6
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("the sleeper took")
+    assert "the quick one" in caplog.text

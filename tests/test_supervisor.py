@@ -1,0 +1,439 @@
+"""Supervisor: the documented life of a session, from its making to its end, under TensorFlow 2's defaults.
+
+What it shares with TensorFlow's class is compared with that class in tests/differential.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import hookrun
+from hookrun import hooks, signals
+
+CLEAN = {"stop_grace_secs": 10}
+
+
+def train(sv, model, steps=1):
+    with sv.managed_session() as sess:
+        for _ in range(steps):
+            sess.run(model.train_op)
+        return sess.run([model.global_step, model.weights])
+
+
+def kinds_of(events):
+    statuses = {1: "START", 2: "STOP", 3: "CHECKPOINT"}
+    return [
+        statuses[e.session_log.status] if e.WhichOneof("what") == "session_log" else e.WhichOneof("what")
+        for e in events
+    ]
+
+
+class TestEnvironment:
+    def test_importing_hookrun_changes_nothing_in_tensorflow(self):
+        program = (
+            "import tensorflow as tf; before = tf.compat.v1.control_flow_v2_enabled()\n"
+            "import hookrun\n"
+            "assert tf.executing_eagerly() and tf.compat.v1.resource_variables_enabled()\n"
+            "assert tf.compat.v1.control_flow_v2_enabled() == before\n"
+            "assert len(tf.compat.v1.get_default_graph().get_operations()) == 0\n"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
+
+    def test_eager_execution_is_refused(self):
+        program = (
+            "import hookrun\n"
+            "try: hookrun.Supervisor()\n"
+            "except RuntimeError as error: assert 'incompatible with eager execution' in str(error)\n"
+            "else: raise SystemExit('no error')\n"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
+
+    def test_everything_works_with_the_graph_as_an_argument_of_a_session_used_outside_of_it(self, tmp_path):
+        graph = tf.Graph()
+        with graph.as_default():
+            step = tf.compat.v1.train.get_or_create_global_step()
+            tf.compat.v1.summary.scalar("step", step)
+            train_op = tf.compat.v1.assign_add(step, 1)
+            sv = hookrun.Supervisor(logdir=tmp_path)
+
+        def program():  # a thread has no default graph: eager execution
+            assert tf.executing_eagerly()
+            with sv.managed_session() as sess:
+                sess.run(train_op)
+
+        thread = threading.Thread(target=program)
+        thread.start()
+        thread.join()
+        assert tf.train.latest_checkpoint(str(tmp_path)).endswith("-1")
+
+
+class TestArguments:
+    def test_a_path_is_a_logdir_and_is_made(self, model, tmp_path):
+        sv = hookrun.Supervisor(logdir=tmp_path / "runs" / "one")
+        assert (tmp_path / "runs" / "one").is_dir()
+        assert sv.logdir == str(tmp_path / "runs" / "one")
+        sv.stop()
+
+    @pytest.mark.parametrize(
+        "name", ["save_summaries_secs", "save_model_secs", "recovery_wait_secs", "stop_grace_secs"]
+    )
+    def test_negative_seconds_are_refused_by_name_and_value(self, graph, name):
+        with pytest.raises(ValueError, match=f"{name} must be .* not -1"):
+            hookrun.Supervisor(**{name: -1})
+
+    def test_new_arguments_are_keyword_only(self, graph):
+        with pytest.raises(TypeError):
+            hookrun.Supervisor(*[hookrun.Supervisor.USE_DEFAULT] * 21)
+
+    def test_a_summary_writer_that_is_none_is_refused_at_once(self, graph):
+        with pytest.raises(TypeError, match="add_summary"):
+            hookrun.Supervisor(summary_writer=object())
+
+    def test_ops_added_after_the_graph_was_finalized_are_named(self, model, graph, caplog):
+        sv = hookrun.Supervisor()
+        graph._unsafe_unfinalize()
+        tf.constant(1, name="too_late")
+        with caplog.at_level(logging.WARNING, "hookrun"), sv.managed_session():
+            pass
+        assert "too_late" in caplog.text
+
+
+class TestSession:
+    def test_the_second_session_goes_on_where_the_first_ended(self, model, tmp_path):
+        train(hookrun.Supervisor(logdir=tmp_path, **CLEAN), model, 7)
+        with tf.Graph().as_default():
+            step = tf.compat.v1.train.get_or_create_global_step()
+            weights = tf.compat.v1.get_variable("weights", [3], initializer=tf.compat.v1.zeros_initializer())
+            with hookrun.Supervisor(logdir=tmp_path).managed_session() as sess:
+                assert sess.run(step) == 7
+                assert sess.run(weights)[0] == pytest.approx(1 - 0.8**7)
+
+    def test_prepare_stop_and_prepare_again_with_one_supervisor(self, model, tmp_path, read_events):
+        sv = hookrun.Supervisor(logdir=tmp_path, **CLEAN)
+        for expected in (2, 4):
+            sess = sv.prepare_or_wait_for_session()
+            sess.run(model.train_op)
+            sess.run(model.train_op)
+            assert sess.run(model.global_step) == expected
+            sv.stop()
+            sess.close()
+        assert kinds_of(read_events(tmp_path)).count("START") == 2
+        assert len(list(tmp_path.glob("events.*"))) == 2
+
+    def test_an_end_of_input_while_the_session_is_made_is_raised_as_itself(self, model):
+        def init_fn(sess):
+            raise tf.errors.OutOfRangeError(None, None, "in init_fn")
+
+        with pytest.raises(tf.errors.OutOfRangeError, match="in init_fn"):
+            with hookrun.Supervisor(init_fn=init_fn).managed_session():
+                pytest.fail("the block must not be entered")
+
+    def test_a_resource_variable_called_global_step_is_found(self, graph):
+        step = tf.compat.v1.get_variable("global_step", [], tf.int64, trainable=False, use_resource=True)
+        assert hookrun.Supervisor().global_step is step
+
+    def test_the_meta_graph_takes_its_collections_from_the_graph_given(self, graph, tmp_path, read_events):
+        other = tf.Graph()
+        with other.as_default():
+            tf.compat.v1.train.get_or_create_global_step()
+        with hookrun.Supervisor(graph=other, logdir=tmp_path).managed_session():
+            pass
+        (event,) = [e for e in read_events(tmp_path) if e.WhichOneof("what") == "meta_graph_def"]
+        meta_graph = tf.compat.v1.MetaGraphDef.FromString(event.meta_graph_def)
+        assert "global_step" in meta_graph.collection_def
+
+
+class TestServices:
+    def test_without_a_logdir_a_direct_start_is_an_error_and_a_session_is_not(self, model):
+        sv = hookrun.Supervisor()
+        sess = sv.prepare_or_wait_for_session()
+        with pytest.raises(ValueError, match="logdir"):
+            sv.start_standard_services(sess)
+        sv.stop()
+        sess.close()
+
+    def test_the_timers_are_returned_named_registered_and_joined(self, model, tmp_path):
+        sv = hookrun.Supervisor(logdir=tmp_path, **CLEAN)
+        sess = sv.prepare_or_wait_for_session(start_standard_services=False)
+        threads = sv.start_standard_services(sess)
+        assert [thread.name for thread in threads] == ["hookrun-summary-timer", "hookrun-checkpoint-timer"]
+        assert set(threads) <= sv.coord.threads
+        sv.stop()
+        assert not any(thread.is_alive() for thread in threads)
+        sess.close()
+
+    def test_the_first_ticks_come_at_once(self, model, tmp_path, wait_until):
+        sv = hookrun.Supervisor(logdir=tmp_path, **CLEAN)
+        summary, checkpoint = threading.Event(), threading.Event()
+        sv.on(signals.summary_due, lambda *_: summary.set())
+        sv.on(signals.checkpoint_saved, lambda *_: checkpoint.set())
+        with sv.managed_session():
+            wait_until(summary)
+            wait_until(checkpoint)
+
+    def test_summaries_and_checkpoints_every_so_many_steps(self, model, tmp_path):
+        sv = hookrun.Supervisor(
+            logdir=tmp_path,
+            save_summaries_secs=0,
+            save_model_secs=0,
+            save_summaries_steps=2,
+            save_model_steps=5,
+            **CLEAN,
+        )
+        saved, summed = [], []
+        sv.on(signals.checkpoint_saved, lambda _, event: saved.append(event.global_step))
+        sv.on(signals.summary_due, lambda *_: summed.append(threading.current_thread()))
+        train(sv, model, 12)
+        assert saved == [5, 10, 12]
+        assert summed == [threading.current_thread()] * 6
+
+    def test_a_timer_starts_when_its_first_receiver_comes(self, model, tmp_path, wait_until):
+        sv = hookrun.Supervisor(logdir=tmp_path, summary_op=None, global_step=None, **CLEAN)
+        due = threading.Event()
+        with sv.managed_session():
+            assert "hookrun-summary-timer" not in [thread.name for thread in threading.enumerate()]
+            sv.on(signals.summary_due, lambda *_: due.set())
+            wait_until(due)
+
+    def test_a_failing_service_stops_the_training(self, model, tmp_path):
+        class Broken(tf.compat.v1.train.Saver):
+            def save(self, *args, **kwargs):
+                raise ValueError("cannot save")
+
+        sv = hookrun.Supervisor(logdir=tmp_path, saver=Broken(), **CLEAN)
+        with pytest.raises(ValueError, match="cannot save"), sv.managed_session() as sess:
+            while True:
+                sess.run(model.train_op)
+
+    def test_no_services_means_no_checkpoint_at_the_end(self, model, tmp_path):
+        sv = hookrun.Supervisor(logdir=tmp_path, **CLEAN)
+        with sv.managed_session(start_standard_services=False) as sess:
+            sess.run(model.train_op)
+        assert tf.train.latest_checkpoint(str(tmp_path)) is None
+
+    @pytest.mark.parametrize(
+        ("arguments", "missing"),
+        [
+            ({"summary_op": None}, {"SummaryHook"}),
+            ({"saver": None}, {"CheckpointHook"}),
+            ({"global_step": None}, {"StepCounterHook"}),
+            ({"summary_writer": None}, {"SummaryHook", "StepCounterHook"}),
+            ({"save_summaries_secs": 0}, {"SummaryHook", "StepCounterHook"}),
+            ({"save_model_secs": 0}, {"CheckpointHook"}),
+            ({"logdir": None}, {"SummaryHook", "StepCounterHook", "CheckpointHook"}),
+            ({"is_chief": False}, {"SummaryHook", "StepCounterHook", "CheckpointHook"}),
+            ({"ready_op": None, "local_init_op": None}, set()),
+        ],
+    )
+    def test_opting_out_of_a_service_leaves_its_hook_out(self, model, tmp_path, arguments, missing):
+        sv = hookrun.Supervisor(**{"logdir": tmp_path, **arguments})
+        standard = {"SummaryHook", "StepCounterHook", "CheckpointHook", "QueueRunnerHook"}
+        assert {hook.name for hook in sv.hooks} == standard - missing
+        sv.stop()
+
+    def test_a_standard_hook_that_is_given_takes_the_place_of_the_default_one(self, model, tmp_path):
+        class MySummaryHook(hooks.SummaryHook):
+            pass
+
+        mine = MySummaryHook()
+        sv = hookrun.Supervisor(logdir=tmp_path, hooks=[mine])
+        assert [hook for hook in sv.hooks if isinstance(hook, hooks.SummaryHook)] == [mine]
+        sv.stop()
+
+
+class TestEventStream:
+    def test_it_is_tensorflows_event_for_event(self, model, tmp_path, read_events, wait_until):
+        sv = hookrun.Supervisor(logdir=tmp_path, save_model_secs=0, save_model_steps=100, **CLEAN)
+        counted = threading.Event()
+        sv.on(signals.summary_due, lambda *_: counted.set(), priority=1)
+        with sv.managed_session() as sess:
+            wait_until(counted)
+            sess.run(model.train_op)
+        events = read_events(tmp_path)
+        assert kinds_of(events) == [
+            "file_version",
+            "graph_def",
+            "meta_graph_def",
+            "START",
+            "summary",
+            "summary",
+            "CHECKPOINT",
+            "STOP",
+        ]
+        assert [value.tag for e in events for value in e.summary.value] == ["loss", "global_step/sec"]
+        assert events[6].session_log.checkpoint_path == sv.save_path
+        assert [e.step for e in events] == [0, 0, 0, 0, 0, 0, 1, 0]
+
+    def test_tensorboards_own_reader_finds_scalars_and_graph(self, model, tmp_path):
+        sv = hookrun.Supervisor(
+            logdir=tmp_path, save_summaries_secs=0, save_summaries_steps=1, save_model_secs=0, **CLEAN
+        )
+        train(sv, model, 3)
+        accumulator = EventAccumulator(str(tmp_path)).Reload()
+        assert [event.step for event in accumulator.Scalars("loss")] == [1, 2, 3]
+        assert {node.name for node in accumulator.Graph().node} >= {"weights", "loss"}
+
+    def test_a_writer_that_was_passed_in_stays_open_unless_asked(self, model, tmp_path, read_events):
+        writer = tf.compat.v1.summary.FileWriter(str(tmp_path))
+        sv = hookrun.Supervisor(summary_writer=writer, **CLEAN)
+        assert sv.summary_writer is writer
+        sess = sv.prepare_or_wait_for_session()
+        sv.stop()
+        sess.close()
+        writer.add_summary(tf.compat.v1.Summary(), 5)
+        sv.stop(close_summary_writer=True)
+        events = read_events(tmp_path)
+        assert [e.step for e in events if e.WhichOneof("what") == "summary"] == [5]
+        assert kinds_of(events)[-1] == "STOP"
+
+
+class TestEnd:
+    def test_a_clean_end_saves_the_last_step_once(self, model, tmp_path):
+        sv = hookrun.Supervisor(logdir=tmp_path, save_model_secs=3600, **CLEAN)
+        saved = []
+        sv.on(signals.checkpoint_saved, lambda _, event: saved.append(event.global_step))
+        train(sv, model, 50)
+        assert saved[-1] == 50
+        assert len(saved) == len(set(saved))
+        assert tf.train.latest_checkpoint(str(tmp_path)).endswith("model.ckpt-50")
+
+    def test_an_error_saves_nothing(self, model, tmp_path):
+        sv = hookrun.Supervisor(logdir=tmp_path, save_model_secs=0, save_model_steps=1000, **CLEAN)
+        with pytest.raises(ZeroDivisionError), sv.managed_session() as sess:
+            sess.run(model.train_op)
+            raise ZeroDivisionError
+        assert tf.train.latest_checkpoint(str(tmp_path)) is None
+
+    def test_an_interrupt_saves_the_last_step(self, model, tmp_path):
+        sv = hookrun.Supervisor(logdir=tmp_path, save_model_secs=3600, **CLEAN)
+        with pytest.raises(KeyboardInterrupt), sv.managed_session() as sess:
+            sess.run(model.train_op)
+            raise KeyboardInterrupt
+        assert tf.train.latest_checkpoint(str(tmp_path)).endswith("model.ckpt-1")
+        assert sess.closed
+
+    def test_a_session_closed_before_stop_is_said_not_to_be_saved(self, model, tmp_path, caplog):
+        sv = hookrun.Supervisor(logdir=tmp_path, save_model_secs=0, save_model_steps=1000, **CLEAN)
+        sess = sv.prepare_or_wait_for_session()
+        sess.run(model.train_op)
+        sess.close()
+        sv.stop()
+        assert "its last step is not saved" in caplog.text
+
+    def test_stop_is_sent_once_per_session(self, model):
+        sv = hookrun.Supervisor(**CLEAN)
+        told = []
+        sv.on(signals.stop, lambda _, event: told.append((event.session.closed, event.error, event.clean)))
+        with sv.managed_session():
+            sv.stop()
+            sv.stop()
+        assert told == [(False, None, True)]
+
+    def test_the_second_error_is_logged_and_the_first_raised(self, model, caplog):
+        sv = hookrun.Supervisor(**CLEAN)
+        with pytest.raises(ValueError, match="the first"), sv.managed_session():
+            sv.request_stop(ValueError("the first"))
+            raise KeyError("the second")
+        assert "the second" in caplog.text
+
+    def test_a_stop_request_with_an_error_that_was_never_raised(self, model):
+        sv = hookrun.Supervisor(**CLEAN)
+        with pytest.raises(ValueError, match="never raised"), sv.managed_session():
+            sv.request_stop(ValueError("never raised"))
+            assert sv.should_stop()
+
+    def test_the_first_error_is_kept_when_threads_do_not_stop(self, model, wait_until):
+        sv = hookrun.Supervisor(stop_grace_secs=0.2)
+        release = threading.Event()
+        with pytest.raises(ValueError, match="the first"), sv.managed_session():
+            sv.loop(None, release.wait)
+            sv.loop(None, lambda: sv.request_stop(ValueError("the first")))
+            sv.wait_for_stop()
+        release.set()
+        self.wait_for_no_threads()
+
+    def test_a_thread_blocked_in_an_enqueue_is_named_and_ends_with_the_session(self, model, wait_until):
+        queue = tf.queue.FIFOQueue(1, tf.int32)
+        enqueue = queue.enqueue(1)
+        sv = hookrun.Supervisor(stop_grace_secs=2)
+        before = set(threading.enumerate())
+        calls, second_call = [], threading.Event()
+
+        def fill(sess):
+            calls.append(None)
+            if len(calls) == 2:
+                second_call.set()
+            sess.run(enqueue)
+
+        with pytest.raises(RuntimeError, match=r"threads still running: hookrun-loop-.*fill"):
+            with sv.managed_session() as sess:
+                sv.loop(None, fill, (sess,))
+                wait_until(second_call)
+                started = time.monotonic()
+        assert time.monotonic() - started < 2 + 1
+        assert set(threading.enumerate()) == before
+
+    def test_a_queue_runner_blocked_in_an_enqueue_ends_with_the_session(self, model):
+        queue = tf.queue.FIFOQueue(1, tf.int32)
+        runner = tf.compat.v1.train.QueueRunner(queue, [queue.enqueue(1)], cancel_op=tf.no_op())
+        tf.compat.v1.train.add_queue_runner(runner)
+        sv = hookrun.Supervisor(stop_grace_secs=60)
+        started = time.monotonic()
+        with sv.managed_session() as sess:
+            sess.run(model.train_op)
+        assert time.monotonic() - started < 30
+
+    @staticmethod
+    def wait_for_no_threads():
+        for thread in threading.enumerate():
+            if thread.name.startswith("hookrun"):
+                thread.join(30)
+
+
+class TestSummaryComputed:
+    def test_text_is_no_summary(self, model, tmp_path):
+        sv = hookrun.Supervisor(logdir=tmp_path)
+        with sv.managed_session() as sess:
+            with pytest.raises(TypeError, match="not 'text'"):
+                sv.summary_computed(sess, "text")
+
+    def test_the_current_step_is_read_where_none_is_given(self, model, tmp_path, read_events):
+        sv = hookrun.Supervisor(logdir=tmp_path, summary_op=None, save_summaries_secs=0, **CLEAN)
+        with sv.managed_session() as sess:
+            sess.run(model.train_op)
+            sv.summary_computed(sess, tf.compat.v1.Summary().SerializeToString())
+            sv.summary_computed(sess, tf.compat.v1.Summary(), 7)
+        assert [e.step for e in read_events(tmp_path) if e.WhichOneof("what") == "summary"] == [1, 7]
+
+
+class TestNonChief:
+    def test_it_starts_no_services_and_writes_nothing(self, model, tmp_path):
+        sv = hookrun.Supervisor(is_chief=False, logdir=tmp_path / "logs", ready_op=None)
+        assert (sv.save_path, sv.summary_writer, sv.save_model_secs) == (None, None, None)
+        with pytest.raises(RuntimeError, match="Only chief"):
+            sv.start_standard_services(None)
+        with sv.managed_session():
+            pass
+        assert not (tmp_path / "logs").exists()
+
+    def test_hooks_for_the_chief_alone_are_left_out(self, model):
+        class ForAll(hooks.Hook):
+            def on_stop(self, supervisor, event):
+                told.append(self.name)
+
+        class ForTheChief(ForAll):
+            chief_only = True
+
+        told = []
+        sv = hookrun.Supervisor(is_chief=False, ready_op=None, hooks=[ForAll(), ForTheChief()])
+        with sv.managed_session():
+            pass
+        assert told == ["ForAll"]
