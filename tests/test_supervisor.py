@@ -321,7 +321,9 @@ class TestEnd:
         assert sess.closed
 
     def test_a_session_closed_before_stop_is_said_not_to_be_saved(self, model, tmp_path, caplog):
-        sv = hookrun.Supervisor(logdir=tmp_path, save_model_secs=0, save_model_steps=1000, **CLEAN)
+        sv = hookrun.Supervisor(
+            logdir=tmp_path, save_summaries_secs=0, save_model_secs=0, save_model_steps=1000, **CLEAN
+        )
         sess = sv.prepare_or_wait_for_session()
         sess.run(model.train_op)
         sess.close()

@@ -321,7 +321,8 @@ def test_graph_meta_graph_and_run_metadata_are_read_back(tmp_path):
         writer.add_meta_graph(meta_graph, 2)
         writer.add_run_metadata(run_metadata, "first", 3)
     read = EventAccumulator(str(tmp_path)).Reload()
-    assert read.Graph().SerializeToString() == graph.as_graph_def(add_shapes=True).SerializeToString()
+    expected = graph.as_graph_def(add_shapes=True).SerializeToString(deterministic=True)
+    assert read.Graph().SerializeToString(deterministic=True) == expected
     assert read.MetaGraph().graph_def.node[0].name == "x"
     assert read.RunMetadata("first").step_stats.dev_stats[0].device == "cpu"
     assert steps(tmp_path) == [1, 2, 3]
