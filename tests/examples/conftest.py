@@ -1,0 +1,26 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def run_example():
+    """Runs a program (a path, or a name in examples/), checks its exit status, returns what it printed."""
+
+    def run(program, *args, status=0):
+        done = subprocess.run(
+            [sys.executable, ROOT / "examples" / program, *map(str, args)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == status, done.stderr
+        return done.stdout
+
+    return run
