@@ -1,9 +1,10 @@
 """Hooks: what happens besides the training step. `Hook` is the contract, each other class one service."""
 
+from hookrun.hooks import retention
 from hookrun.hooks.base import Hook
 from hookrun.hooks.checkpoint import CheckpointHook
 from hookrun.hooks.queue_runner import QueueRunnerHook
 from hookrun.hooks.step_counter import StepCounterHook
 from hookrun.hooks.summary import SummaryHook
 
-__all__ = ["CheckpointHook", "Hook", "QueueRunnerHook", "StepCounterHook", "SummaryHook"]
+__all__ = ["CheckpointHook", "Hook", "QueueRunnerHook", "StepCounterHook", "SummaryHook", "retention"]
