@@ -7,11 +7,16 @@ from typing import Any
 
 import tensorflow as tf
 
+from hookrun.events import INTERRUPTS
+
 __all__ = ["Coordinator"]
 
 
 class Coordinator(tf.train.Coordinator):
     """A `tf.train.Coordinator` that keeps the first error, and knows its threads.
+
+    An interrupt (`KeyboardInterrupt`, `SystemExit`) gives way to an error that `fail` reports after it: a
+    training whose last step or final save failed did not end as intended.
 
     It also takes an exception that was never raised (TensorFlow's raises a `TypeError` for one and stops
     nothing), and lets the Supervisor report an `OutOfRangeError` that is no end of input.
@@ -25,7 +30,7 @@ class Coordinator(tf.train.Coordinator):
 
     @property
     def error(self) -> BaseException | None:
-        """The first error reported since the last `clear_stop`, or None."""
+        """The first error reported since the last `clear_stop`, or an interrupt; None without."""
         return self._error
 
     @property
@@ -51,11 +56,15 @@ class Coordinator(tf.train.Coordinator):
     def fail(self, error: BaseException) -> None:
         """Request a stop because of `error`, which is kept even when a stop was requested before it.
 
-        Called for errors of hooks, saves and restores; an `OutOfRangeError` is no end of input there.
+        Called for errors of hooks, saves and restores, where an `OutOfRangeError` is no end of input; and
+        for interrupts. On any thread, but not from the handler of a Unix signal: it takes locks that the
+        interrupted code may hold.
         """
         with self._report_lock:
-            self._error = self._error or error
-        self._report(error)
+            if self._error is None or isinstance(self._error, INTERRUPTS) and isinstance(error, Exception):
+                self._error = error
+            # After a join, TensorFlow's raises what is reported; ours raises it from the next join.
+            super().request_stop(None if self.joined else _exc_info(error))
 
     def clear_stop(self) -> None:
         """Forget the stop request and the error of the session before."""
@@ -74,11 +83,15 @@ class Coordinator(tf.train.Coordinator):
             super().join(*args, **kwargs)
         finally:
             self._threads.clear()
-        if self._error is not None:
-            raise self._error
+            if self._error is not None:
+                raise self._error
 
     def _report(self, error: BaseException | None) -> None:
         with self._report_lock:
             if self._error is None and not self.should_stop():
                 self._error = error
-            super().request_stop(None if error is None else (type(error), error, error.__traceback__))
+            super().request_stop(None if error is None else _exc_info(error))
+
+
+def _exc_info(error: BaseException) -> tuple[Any, Any, Any]:
+    return type(error), error, error.__traceback__

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tensorflow.compat.v1 import Session
 
 __all__ = [
+    "INTERRUPTS",
     "CheckpointDue",
     "CheckpointSaved",
     "SessionCreated",
@@ -23,6 +24,9 @@ __all__ = [
     "Stop",
     "SummaryDue",
 ]
+
+INTERRUPTS = (KeyboardInterrupt, SystemExit)
+"""What ends a training from outside, and is no error of it."""
 
 
 @dataclass(slots=True)
@@ -111,4 +115,4 @@ class Stop:
     @property
     def clean(self) -> bool:
         """True when the training ended as intended: no error, or an interrupt (Ctrl-C, `sys.exit`)."""
-        return self.error is None or isinstance(self.error, (KeyboardInterrupt, SystemExit))
+        return self.error is None or isinstance(self.error, INTERRUPTS)

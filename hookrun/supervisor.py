@@ -32,6 +32,9 @@ _logger = logging.getLogger(__name__)
 _SLOW_SHARE, _SLOW_SECS = 0.1, 0.1
 """A receiver that took more than this share of the training time, and more seconds, is warned of."""
 
+_BROKEN_OFF = (tf.errors.CancelledError, tf.errors.OutOfRangeError)
+"""What a step raises that waits for input when the training is stopped."""
+
 
 class Supervisor(Bus):
     """A training helper that checkpoints models, computes summaries, and tells hooks about it.
@@ -403,9 +406,13 @@ class Supervisor(Bus):
             try:
                 yield sess
             except Exception as error:
-                if self._coord.error not in (None, error):
+                first = self._coord.error
+                if isinstance(first, Exception) and first is not error:
                     _logger.error("After the training had failed, so did its loop", exc_info=error)
-                self._coord.request_stop(error)
+                if isinstance(first, events.INTERRUPTS) and not isinstance(error, _BROKEN_OFF):
+                    self._coord.fail(error)
+                else:
+                    self._coord.request_stop(error)
             except BaseException as error:
                 interrupt = error
                 raise
@@ -655,7 +662,7 @@ class Supervisor(Bus):
         self._coord.request_stop()
         with contextlib.ExitStack() as ending:  # its callbacks run from the last to the first
             stragglers: list[str] = []
-            ending.callback(lambda: self._raise_first_error(stragglers, ignore_live_threads))
+            ending.callback(lambda: self._raise_first_error(stragglers, ignore_live_threads, interrupt))
             if close_session and session is not None:
                 ending.callback(join, joined, deadline)
                 ending.callback(_close, session)
@@ -702,8 +709,15 @@ class Supervisor(Bus):
             self._coord.fail(error)
         self._graph_written = False
 
-    def _raise_first_error(self, stragglers: list[str], ignore_live_threads: bool) -> None:
-        self._coord.join(stop_grace_period_secs=0.0, ignore_live_threads=True)
+    def _raise_first_error(
+        self, stragglers: list[str], ignore_live_threads: bool, interrupt: BaseException | None
+    ) -> None:
+        try:
+            self._coord.join(stop_grace_period_secs=0.0, ignore_live_threads=True)
+        except events.INTERRUPTS:
+            if interrupt is None:
+                raise
+            return  # the block raises its own, with the exit status that it chose
         if stragglers:
             message = f"Coordinator stopped with threads still running: {' '.join(stragglers)}"
             if not ignore_live_threads:

@@ -62,6 +62,29 @@ def test_a_failure_after_a_stop_request_is_raised(coord):
         coord.join()
 
 
+def test_a_failure_outranks_an_interrupt_before_it(coord):
+    coord.fail(SystemExit(143))
+    coord.fail(ValueError("the last step"))
+    coord.fail(KeyboardInterrupt())
+    with pytest.raises(ValueError, match="the last step"):
+        coord.join()
+
+
+def test_what_a_thread_reports_after_an_interrupt_does_not(coord):
+    coord.fail(SystemExit(143))
+    coord.request_stop(ValueError("broken off"))
+    with pytest.raises(SystemExit):
+        coord.join()
+
+
+def test_a_failure_after_a_join_stops_and_is_raised_by_the_next(coord):
+    coord.join()
+    coord.fail(ValueError("late"))
+    assert coord.should_stop()
+    with pytest.raises(ValueError, match="late"):
+        coord.join()
+
+
 def test_clear_stop_forgets_the_error(coord):
     coord.request_stop(ValueError("old"))
     coord.clear_stop()
