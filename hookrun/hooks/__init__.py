@@ -3,8 +3,17 @@
 from hookrun.hooks import retention
 from hookrun.hooks.base import Hook
 from hookrun.hooks.checkpoint import CheckpointHook
+from hookrun.hooks.preemption import PreemptionHook
 from hookrun.hooks.queue_runner import QueueRunnerHook
 from hookrun.hooks.step_counter import StepCounterHook
 from hookrun.hooks.summary import SummaryHook
 
-__all__ = ["CheckpointHook", "Hook", "QueueRunnerHook", "StepCounterHook", "SummaryHook", "retention"]
+__all__ = [
+    "CheckpointHook",
+    "Hook",
+    "PreemptionHook",
+    "QueueRunnerHook",
+    "StepCounterHook",
+    "SummaryHook",
+    "retention",
+]
