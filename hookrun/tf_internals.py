@@ -8,8 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 try:
+    from tensorflow.core.protobuf import config_pb2
     from tensorflow.python.client import pywrap_tf_session
-    from tensorflow.python.client.session import _FetchHandler
+    from tensorflow.python.client.session import SessionInterface, _FetchHandler
 
     with tf.Graph().as_default():
         _TENSOR = tf.constant(0)
@@ -19,6 +20,7 @@ try:
             (pywrap_tf_session, "TF_SessionRun_wrapper"),
             (pywrap_tf_session, "TF_NewBufferFromString"),
             (tf.compat.v1.Session, "_do_call"),
+            (tf.compat.v1.Session, "_make_callable_from_options"),
             (tf.compat.v1.Session, "_extend_graph"),
             (_TENSOR, "_as_tf_output"),
             (_TENSOR.op, "_c_op"),
@@ -27,11 +29,21 @@ try:
     ]
 except ImportError as error:
     _MISSING = [str(error)]
+    SessionInterface = object
 
-__all__ = ["can_prepare", "fetch_handler", "output_of", "raw_run"]
+__all__ = [
+    "SessionInterface",
+    "can_prepare",
+    "fetch_handler",
+    "output_of",
+    "raw_run",
+    "saves_relative_paths",
+    "shared_fetch",
+]
 
 can_prepare = not _MISSING
-"""False where TensorFlow lacks one of the names that prepared runs need: everything goes through `run`."""
+"""False where TensorFlow lacks one of the names that prepared runs and snapshots need: everything goes
+through `Session.run`, and a model is saved without a snapshot."""
 
 if can_prepare:
     _INLINE = pywrap_tf_session.TF_NewBufferFromString(
@@ -65,3 +77,20 @@ def raw_run(session: Any, tensors: Sequence[Any], targets: Sequence[Any]) -> Cal
         return call(run, handle, options, feeds, outputs, operations, None)  # type: ignore[no-any-return]
 
     return raw
+
+
+def shared_fetch(session: Any, tensors: Sequence[Any]) -> Callable[[], list[Any]]:
+    """A function that fetches `tensors` on the calling thread without copying them.
+
+    The arrays it returns may share their memory with the model: they must not be written to. That of a
+    resource variable stays as it is, since the next update goes to a new one; that of a reference variable
+    changes.
+    """
+    options = tf.compat.v1.RunOptions(inter_op_thread_pool=-1)
+    callable_options = config_pb2.CallableOptions(fetch=[t.name for t in tensors], run_options=options)
+    return session._make_callable_from_options(callable_options)  # type: ignore[no-any-return]
+
+
+def saves_relative_paths(saver: Any) -> bool:
+    """True for a `Saver(save_relative_paths=True)`."""
+    return bool(getattr(saver, "_save_relative_paths", False))

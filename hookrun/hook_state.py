@@ -1,0 +1,143 @@
+"""What hooks must not forget over a restart: a JSON file beside each checkpoint.
+
+It holds the `state_dict` of each hook, by its name, the state of its trigger, and the metrics that were
+reported, as of the checkpoint's step.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import crc32c
+
+from hookrun.hooks.base import Hook
+from hookrun.triggers import Trigger
+
+__all__ = ["SUFFIX", "HookState", "check_names", "collect", "load", "read", "write"]
+
+_logger = logging.getLogger(__name__)
+
+SUFFIX = ".hooks.json"
+"""What the name of the file adds to the checkpoint's prefix."""
+
+
+@dataclass
+class HookState:
+    """What the file holds."""
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The metrics reported so far, by name."""
+    hooks: Mapping[str, Any] = field(default_factory=dict)
+    """What each hook's `state_dict` returned, by the hook's name."""
+    triggers: Mapping[str, Any] = field(default_factory=dict)
+    """What each hook's trigger's `state_dict` returned, by the hook's name."""
+
+    def __bool__(self) -> bool:
+        """False when there is nothing to remember, and no file is written."""
+        return bool(self.metrics or self.hooks or self.triggers)
+
+
+def write(path: str | os.PathLike[str], state: HookState) -> None:
+    """Write `state` to the file at `path`.
+
+    Raises:
+      TypeError: If it holds what is no JSON value; the message names the hook.
+      OSError: If the file cannot be written.
+    """
+    for name, own in [*state.hooks.items(), *state.triggers.items()]:
+        try:
+            json.dumps(own)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"state_dict of {name} must hold JSON values only: {error}") from error
+    text = json.dumps(asdict(state), sort_keys=True)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({"crc32c": crc32c.crc32c(text.encode()), "state": text}, file)
+
+
+def read(path: str | os.PathLike[str]) -> HookState:
+    """Read the state in the file at `path`; an empty one where there is no file.
+
+    Raises:
+      ValueError: If the file is damaged.
+      OSError: If it cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+        if crc32c.crc32c(content["state"].encode()) != content["crc32c"]:
+            raise ValueError("its checksum is wrong")
+        return HookState(**json.loads(content["state"]))
+    except FileNotFoundError:
+        return HookState()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{os.fspath(path)} is damaged: {error}") from error
+
+
+def collect(hooks: Iterable[Hook], metrics: Mapping[str, float]) -> HookState:
+    """What `hooks` are to remember now.
+
+    Raises:
+      Exception: What a `state_dict` raised.
+    """
+    hooks = list(hooks)
+    return HookState(
+        metrics=dict(metrics),
+        hooks={hook.name: hook.state_dict() for hook in hooks if _has_state(hook)},
+        triggers={name: state for name, trigger in _triggers(hooks) if (state := trigger.state_dict())},
+    )
+
+
+def load(hooks: Iterable[Hook], state: HookState) -> None:
+    """Give each hook what it is to remember. One that is new, or gone, is warned of.
+
+    Raises:
+      Exception: What a `load_state_dict` raised.
+    """
+    hooks = list(hooks)
+    with_state = {hook.name: hook for hook in hooks if _has_state(hook)}
+    for name in with_state.keys() - state.hooks.keys():
+        _logger.warning("The checkpoint holds no state of the hook %s: it starts anew", name)
+    for name in state.hooks.keys() - with_state.keys():
+        _logger.warning("The checkpoint holds the state of a hook %s, of which there is none", name)
+    for name in with_state.keys() & state.hooks.keys():
+        with_state[name].load_state_dict(state.hooks[name])
+    for name, trigger in _triggers(hooks):
+        if name in state.triggers:
+            trigger.load_state_dict(state.triggers[name])
+
+
+def check_names(hooks: Iterable[Hook]) -> None:
+    """Refuse two hooks that would be remembered under one name.
+
+    Raises:
+      ValueError: If there are two; it says the name.
+    """
+    names: set[str] = set()
+    for hook in hooks:
+        if _has_state(hook):
+            if hook.name in names:
+                raise ValueError(
+                    f"two hooks are called {hook.name!r}, and their state would be saved under that name: "
+                    "set the name of one of them"
+                )
+            names.add(hook.name)
+
+
+def _has_state(hook: Hook) -> bool:
+    return type(hook).state_dict is not Hook.state_dict
+
+
+def _triggers(hooks: Iterable[Hook]) -> Iterator[tuple[str, Trigger]]:
+    """The trigger of each hook, by the hook's name; of several of one name, by its number among them."""
+    counts: dict[str, int] = collections.Counter()
+    for hook in hooks:
+        if hook.trigger is not None:
+            counts[hook.name] += 1
+            number = counts[hook.name]
+            yield hook.name if number == 1 else f"{hook.name} {number}", hook.trigger
