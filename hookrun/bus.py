@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 
-from hookrun import signals, triggers
+from hookrun import hook_state, signals, triggers
 from hookrun.coordinator import Coordinator
 from hookrun.hooks.base import Hook, subscriptions_of
 from hookrun.subscriptions import Handle, HookTime, OnError, Subscription
@@ -183,6 +183,7 @@ class Bus:
         return sorted(with_time, key=lambda time: -time.total_secs)
 
     def _subscribe(self, hook: Hook) -> None:
+        hook_state.check_names([*self._hooks, hook])
         self._hooks.append(hook)
         if hook.chief_only and not self._is_chief:
             return

@@ -39,6 +39,8 @@ class SessionCreated:
     """The step it starts from; None without a global step."""
     start_standard_services: bool
     """False where the caller asked for a session without services: no timers, no queue runners."""
+    restored_from: str | None = None
+    """The prefix of the checkpoint that the model was restored from; None where it was not."""
 
 
 @dataclass(slots=True)
@@ -83,6 +85,8 @@ class CheckpointSaved:
     """The checkpoint's prefix, as `tf.compat.v1.train.Saver.restore` takes it."""
     global_step: int | None
     """The step it holds; None without a global step."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The metrics reported so far, and those that the checkpoints are kept by, at this step."""
 
 
 @dataclass(slots=True)

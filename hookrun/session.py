@@ -14,6 +14,7 @@ from hookrun import events, signals, tf_internals
 from hookrun.prepared import InlineChoice, InlineSteps, NotPreparable, PreparedRun
 
 if TYPE_CHECKING:
+    from hookrun.gate import StepGate
     from hookrun.steps import StepOps
     from hookrun.subscriptions import Subscription
     from hookrun.supervisor import Supervisor
@@ -61,18 +62,24 @@ class ManagedSession(tf.compat.v1.Session):
         plan = steps.plan(fetches, feed_dict)
         if plan is None:
             return super().run(fetches, feed_dict, options, run_metadata)
-        if not plan.step_ops:
+        if not plan.writes:
             return self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)[0]
+        if not plan.step_ops:
+            with steps.gate:
+                return self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)[0]
         steps.raise_pending_error()
-        listeners = steps.listeners()
-        if listeners is None:
-            results = self._run_variant(plan.plain, plan.inline, feed_dict, options, run_metadata)[0]
-            steps.count()
+        with steps.gate:
+            listeners = steps.listeners()
+            if listeners is None:
+                results = self._run_variant(plan.plain, plan.inline, feed_dict, options, run_metadata)[0]
+                steps.count()
+                return results
+            variant = plan.variant(listeners.riders(steps.expected_step()))
+            results, reads, *values = self._run_variant(
+                variant, plan.inline, feed_dict, options, run_metadata
+            )
+            steps.done(self, variant, results, reads, values)
             return results
-        variant = plan.variant(listeners.riders(steps.expected_step()))
-        results, reads, *values = self._run_variant(variant, plan.inline, feed_dict, options, run_metadata)
-        steps.done(self, variant, results, reads, values)
-        return results
 
     def _run_variant(
         self, variant: _Variant, inline: InlineChoice, feed_dict: Any, options: Any, run_metadata: Any
@@ -150,6 +157,7 @@ class _Plan:
         elements = [graph.as_graph_element(leaf) for leaf in leaves_of(fetches)]
         self._fed = {id(graph.as_graph_element(leaf)) for key in feeds for leaf in leaves_of(key)}
         self.step_ops = all_step_ops.reached_by(elements, self._fed)
+        self.writes = bool(self.step_ops) or all_step_ops.writes_variables(elements, self._fed)
         self._reads = all_step_ops.reads_of(self.step_ops)
         self._fetches = _copied(fetches)
         self._feeds = feeds
@@ -238,7 +246,10 @@ class TrainingSteps:
     Used by every thread that runs the session.
     """
 
-    def __init__(self, supervisor: Supervisor, step_ops: StepOps, inline_steps: InlineSteps) -> None:
+    def __init__(
+        self, supervisor: Supervisor, step_ops: StepOps, gate: StepGate, inline_steps: InlineSteps
+    ) -> None:
+        self.gate = gate
         self._supervisor = supervisor
         self._inline_steps: InlineSteps = inline_steps
         self._coord = supervisor.coord

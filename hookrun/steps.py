@@ -59,10 +59,7 @@ class StepOps:
             variables = {_variable_op(v) for v in tf.compat.v1.trainable_variables()} - {None}
         else:
             variables = set(_variables_behind(_tensor_of(global_step)))
-        writers = dict(writer for v in self._under_any_name(variables) for writer in self._writers(v))
-        for op in [op for op in writers if _restores(op) or op in self._initializers]:
-            del writers[op]
-        anchors = {anchor for op, depth in writers.items() for anchor in self._anchors(op, depth)}
+        anchors = self._updates_of(self._under_any_name(variables))
         anchors |= set(self._dequeues_after(anchors))
         readable = self.counts_global_step and _is_plain_read(_tensor_of(global_step))
         self._reads: dict[Any, Any] = {
@@ -98,6 +95,10 @@ class StepOps:
         reads = [self._reads[op] for op in step_ops]
         return None if any(read is None for read in reads) else reads
 
+    def writes_variables(self, fetches: Iterable[Any], fed: Collection[int]) -> bool:
+        """True when running `fetches` writes variables, be it in a training step or not."""
+        return any(op in self._updates for op in _ancestors(fetches, fed))
+
     def unfed_placeholders(self, fetches: Iterable[Any], fed: Collection[int]) -> list[Any]:
         """The placeholders that running `fetches` needs a value for and that are not in `fed`."""
         return [op for op in _ancestors(fetches, fed) if op.type == "Placeholder"]
@@ -108,6 +109,20 @@ class StepOps:
         for op in self._graph.get_operations():
             if op.type in _VARIABLES and _shared_name(op) in shared:
                 yield op
+
+    @functools.cached_property
+    def _updates(self) -> set[Any]:
+        return self._updates_of(op for op in self._graph.get_operations() if op.type in _VARIABLES)
+
+    def _updates_of(self, variables: Iterable[Any]) -> set[Any]:
+        """The ops outside of v1 control flow through which a fetch writes one of `variables`."""
+        writers = dict(writer for variable in variables for writer in self._writers(variable))
+        return {
+            anchor
+            for op, depth in writers.items()
+            if not (_restores(op) or op in self._initializers)
+            for anchor in self._anchors(op, depth)
+        }
 
     @functools.cached_property
     def _initializers(self) -> set[Any]:

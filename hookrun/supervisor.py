@@ -8,15 +8,19 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import tensorflow as tf
 
-from hookrun import events, signals, writers
+from hookrun import events, hook_state, signals, writers
 from hookrun.bus import Bus, checked_hooks
+from hookrun.checkpoints import put_back_replaced
 from hookrun.coordinator import Coordinator
+from hookrun.gate import StepGate
 from hookrun.graph_ops import USE_DEFAULT, GraphOps, find_global_step
+from hookrun.hook_state import HookState
 from hookrun.hooks import CheckpointHook, Hook, QueueRunnerHook, StepCounterHook, SummaryHook
 from hookrun.prepared import InlineSteps
 from hookrun.services import Schedule, Services, join
@@ -151,6 +155,8 @@ class Supervisor(Bus):
         self._save_summaries_steps = save_summaries_steps if is_chief else None
         self._save_model_steps = save_model_steps if is_chief else None
 
+        self._gate = StepGate()
+        self._metrics: dict[str, float] = {}
         self._session: ManagedSession | None = None
         self._services = Services(self, ())
         self._graph_written = False
@@ -370,6 +376,45 @@ class Supervisor(Bus):
         run = sess.run_without_hooks if isinstance(sess, ManagedSession) else sess.run
         return run(fetches, feed_dict, options, run_metadata)
 
+    def between_steps(self, timeout_secs: float | None = None) -> AbstractContextManager[bool]:
+        """Return a context manager in whose block no training step runs, and no run that writes variables.
+
+        What is read of the model inside the block belongs to one step. Runs that go straight to TensorFlow
+        (`run_without_hooks`, `make_callable`, queue runners) and other processes are not held up. Any
+        thread may call this, also one that is told of a step.
+
+        Args:
+          timeout_secs: Seconds to wait for steps that are running; None for as long as they take.
+
+        Returns:
+          A context manager; it yields False when the wait ended before the steps did.
+        """
+        return self._gate.alone(timeout_secs)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The last value of each metric that was reported."""
+        return dict(self._metrics)
+
+    def report_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Make the values of metrics known to all hooks, and have them remembered beside each checkpoint.
+
+        Args:
+          metrics: Numbers by name.
+
+        Raises:
+          TypeError: If a value is no number.
+        """
+        for name, value in metrics.items():
+            try:
+                self._metrics[name] = float(value)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"metric {name!r} must be a number, not {value!r}") from error
+
+    def hook_state(self) -> HookState:
+        """What is to be remembered beside a checkpoint: metrics, and the state of hooks and triggers."""
+        return hook_state.collect(self.hooks, self._metrics)
+
     @contextlib.contextmanager
     def managed_session(
         self,
@@ -447,8 +492,13 @@ class Supervisor(Bus):
         if self._summary_writer is not None:
             writers.file_writer(self._summary_writer).reopen()
             self._writer_open = True
+        restored_from: str | None = None
         with self._graph.as_default():
             if self._is_chief:
+                if self._save_path is not None:
+                    put_back_replaced(self._save_path)
+                if self._logdir is not None and self.saver is not None:
+                    restored_from = tf.train.latest_checkpoint(self._logdir)
                 sess = self._session_manager.prepare_session(
                     master,
                     init_op=self.init_op,
@@ -465,7 +515,7 @@ class Supervisor(Bus):
                 sess = self._session_manager.wait_for_session(
                     master, config=config, max_wait_secs=max_wait_secs
                 )
-            self._begin(sess, start_standard_services)
+            self._begin(sess, start_standard_services, restored_from)
             if self._coord.error is not None:
                 self._end(None, self._owns_summary_writer, False, True, None)
             if start_standard_services and self._is_chief and self._logdir is not None:
@@ -491,10 +541,11 @@ class Supervisor(Bus):
             )
             self._graph_written = True
 
-    def _begin(self, sess: Any, start_standard_services: bool) -> None:
+    def _begin(self, sess: Any, start_standard_services: bool, restored_from: str | None) -> None:
         """Make `sess` the session of the training, and tell the hooks."""
         in_process = not getattr(sess, "sess_str", "")
-        steps = TrainingSteps(self, self._step_ops, self._inline_steps if in_process else False)
+        inline_steps = self._inline_steps if in_process else False
+        steps = TrainingSteps(self, self._step_ops, self._gate, inline_steps)
         self._session = manage(sess, steps)
         self._services = Services(
             self,
@@ -522,7 +573,19 @@ class Supervisor(Bus):
         for subscription in self._subscriptions:
             subscription.start(step or 0)
         self._log_subscriptions(step)
-        self.send(signals.session_created, events.SessionCreated(sess, step, start_standard_services))
+        created = events.SessionCreated(sess, step, start_standard_services, restored_from)
+        self.send(signals.session_created, created)
+        if restored_from is not None:
+            self._load_hook_state(restored_from)
+
+    def _load_hook_state(self, checkpoint: str) -> None:
+        try:
+            state = hook_state.read(checkpoint + hook_state.SUFFIX)
+            self._metrics = dict(state.metrics)
+            hook_state.load(self.hooks, state)
+        except Exception as error:  # as that of a hook: raised when the session is made
+            _logger.exception("The state of the hooks could not be restored from %s", checkpoint)
+            self._coord.fail(error)
 
     def _log_subscriptions(self, step: int | None) -> None:
         """Say once per session who hears of what, in which order."""
@@ -554,7 +617,7 @@ class Supervisor(Bus):
         if self._logdir is None:
             raise ValueError("Standard services need a 'logdir' passed to the Supervisor")
         if sess is not self._session:
-            self._begin(sess, False)
+            self._begin(sess, start_standard_services=False, restored_from=None)
         return self._start_services(sess)
 
     def _start_services(self, sess: Any) -> list[threading.Thread]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
+from collections.abc import Callable, Iterable
+from concurrent import futures
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from hookrun import events, signals, writers
+from hookrun import events, signals, triggers, writers
+from hookrun.checkpoints import CheckpointDirectory, policy_of
+from hookrun.hook_state import HookState
 from hookrun.hooks.base import Hook
+from hookrun.hooks.retention import Policy
+from hookrun.snapshots import Snapshots, can_snapshot, saves_as_tensorflow
 
 if TYPE_CHECKING:
     from hookrun.session import ManagedSession
@@ -18,28 +26,98 @@ __all__ = ["CheckpointHook"]
 
 _logger = logging.getLogger(__name__)
 
+_PATIENCE_SECS = 30.0
+"""How long a save waits for a training step that blocks."""
+
+_STORAGE_ERRORS = (
+    OSError,
+    tf.errors.OutOfRangeError,  # a file that is too large
+    tf.errors.PermissionDeniedError,
+    tf.errors.ResourceExhaustedError,
+    tf.errors.UnknownError,
+)
+"""What writing a file raises: the training goes on, and the next save is tried."""
+
 
 class CheckpointHook(Hook):
     """Saves `supervisor.saver`'s variables to `supervisor.save_path` whenever a checkpoint is due.
 
-    A session that ends cleanly is saved once more, so that the newest checkpoint holds its last step;
-    one that ends with an error is not: a diverged model must not become the newest one. After each save
-    `signals.checkpoint_saved` is sent and a CHECKPOINT event written.
+    All that is saved belongs to one training step, that of the checkpoint's name. The values are taken
+    between two steps, and written on a thread of their own while training goes on; a save that is due
+    meanwhile waits for it. That takes the memory of one more copy of the variables. A model that cannot be
+    taken so (see `hookrun.snapshots.can_snapshot`) is written between two steps. The variables of a
+    parameter server change under the hands of other workers all the same. A step that blocks for more than
+    30 s is warned of and not waited for.
+
+    A session that ends cleanly is saved once more, so that the newest checkpoint holds its last step; one
+    that ends with an error is not: a diverged model must not become the newest one. A step that is saved
+    already, also by the run before, is not saved again.
+
+    When the disk fails, nothing that was saved before is touched. The error is logged, the training goes
+    on, the next save that is due is tried, and the failure is told again at the end. Errors of the last
+    save are raised.
+
+    After each save a CHECKPOINT event is written and `signals.checkpoint_saved` is sent, on the thread that
+    saved. The metrics reported by then (`Supervisor.report_metrics`), and the state of all hooks, are saved
+    beside the checkpoint.
 
     The Supervisor adds this hook on the chief when it has a `logdir`, a `saver` and an interval.
+
+    Args:
+      every_steps, every_secs, at_steps: When to save, instead of when `checkpoint_due` is sent.
+      keep: Which checkpoints are kept, from `hookrun.hooks.retention`; None for the saver's `max_to_keep`
+        and `keep_checkpoint_every_n_hours`.
+      background: False to write between two steps, without a copy of the variables.
     """
 
     priority = 1000
     chief_only = True
 
-    def __init__(self) -> None:
-        self._saved_step: int | None = None
+    def __init__(
+        self,
+        *,
+        every_steps: int | None = None,
+        every_secs: float | None = None,
+        at_steps: Iterable[int] | None = None,
+        keep: Policy | None = None,
+        background: bool = True,
+    ) -> None:
+        self.trigger = triggers.schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
+        if self.trigger is not None:  # else nothing is connected to `step`
+            self.on_step = self._save_at_step  # type: ignore[method-assign]
+        self._keep = keep
+        self._background = background
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
-        self._saved_step = None
+        saver = supervisor.saver
+        if saver is None or supervisor.save_path is None:
+            raise ValueError("CheckpointHook needs a `saver` and a `logdir`, and the Supervisor has not both")
+        self._directory: CheckpointDirectory | None = None
+        self._snapshots: Snapshots | None = None
+        if saves_as_tensorflow(saver):
+            policy = policy_of(saver) if self._keep is None else self._keep
+            self._directory = CheckpointDirectory(saver, supervisor.save_path, policy)
+            if self._background and can_snapshot(event.session, saver):
+                self._snapshots = Snapshots(event.session, saver)
+        elif self._keep is not None:
+            raise ValueError(
+                f"keep needs a saver with the `save` of TensorFlow's, not a {type(saver).__name__}"
+            )
+        self._saved_step = None if event.restored_from is None else event.global_step
+        self._failures = 0
+        self._writer = futures.ThreadPoolExecutor(1, "hookrun-checkpoint-writer")
+        self._pending: futures.Future[None] | None = None
+        # Before any hook is stopped, as the other services end before that.
+        self._at_stop = supervisor.on(
+            signals.stop, self._end_writer, name=f"{self.name}._end_writer", priority=-math.inf
+        )
 
     def on_checkpoint_due(self, supervisor: Supervisor, event: events.CheckpointDue) -> None:
-        self._save(supervisor, event.session)
+        if self.trigger is None:
+            self._save(supervisor, event.session, self._snapshots)
+
+    def _save_at_step(self, supervisor: Supervisor, event: events.Step) -> None:
+        self._save(supervisor, event.session, self._snapshots)
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         if not event.clean or not supervisor.services_started:
@@ -47,18 +125,122 @@ class CheckpointHook(Hook):
         if event.session.closed:
             _logger.warning("The session was closed before stop(): its last step is not saved")
             return
-        self._save(supervisor, event.session)
+        self._save(supervisor, event.session, None, at_end=True)
 
-    def _save(self, supervisor: Supervisor, session: ManagedSession) -> None:
-        step = supervisor.read_global_step(session)
-        if supervisor.global_step_advances and step == self._saved_step:
-            return
+    def _end_writer(self, supervisor: Supervisor, event: events.Stop) -> None:
+        self._at_stop.remove()
+        self._writer.shutdown()
+        self._snapshots = None
+        if self._failures:
+            _logger.error("%d checkpoints could not be saved; each was logged", self._failures)
+
+    def _save(
+        self,
+        supervisor: Supervisor,
+        session: ManagedSession,
+        snapshots: Snapshots | None,
+        at_end: bool = False,
+    ) -> None:
+        while True:
+            if self._pending is not None:
+                futures.wait([self._pending])
+            with supervisor.between_steps(_PATIENCE_SECS) as in_time:
+                if self._pending is not None and not self._pending.done():
+                    continue  # another thread came first
+                if not in_time:
+                    _logger.warning(
+                        "A training step has not ended for %g s: the model is saved in the middle of it",
+                        _PATIENCE_SECS,
+                    )
+                step = supervisor.read_global_step(session)
+                if supervisor.global_step_advances and step == self._saved_step:
+                    return
+                state = self._state_to_save(supervisor, session)
+                if snapshots is not None:
+                    save = functools.partial(snapshots.take().save, step=step)
+                    self._pending = self._writer.submit(
+                        self._save_behind, supervisor, session, step, save, state
+                    )
+                    return
+                path = self._write(supervisor, session, step, state, at_end)
+            break
+        self._announce(supervisor, session, step, path, state)
+
+    def _state_to_save(self, supervisor: Supervisor, session: ManagedSession) -> HookState:
+        if self._keep is not None and self._keep.fetches:
+            supervisor.report_metrics(supervisor.run_without_hooks(session, self._keep.fetches))
+        return supervisor.hook_state()
+
+    def _save_behind(
+        self,
+        supervisor: Supervisor,
+        session: ManagedSession,
+        step: int | None,
+        save: Callable[[str], str | None],
+        state: HookState,
+    ) -> None:
+        """Called on the writer's thread, while training goes on."""
+        assert self._directory is not None
+        try:
+            with supervisor.graph.as_default():
+                try:
+                    _logger.info("Saving checkpoint to path %s", supervisor.save_path)
+                    path = self._directory.add(save, state)
+                except _STORAGE_ERRORS as error:
+                    self._failed(step, error)
+                    return
+                self._announce(supervisor, session, step, path, state)
+        except Exception as error:  # reaches the training as that of a receiver does
+            _logger.exception("%s failed", self.name)
+            if self.on_error != "log":
+                supervisor.coord.fail(error)
+
+    def _write(
+        self,
+        supervisor: Supervisor,
+        session: ManagedSession,
+        step: int | None,
+        state: HookState,
+        at_end: bool,
+    ) -> str | None:
+        """Write the model itself, in the place of a snapshot of it."""
         _logger.info("Saving checkpoint to path %s", supervisor.save_path)
-        path = supervisor.saver.save(session, supervisor.save_path, global_step=step)
+        save = functools.partial(supervisor.saver.save, session, global_step=step)
+        try:
+            if self._directory is None:
+                return save(supervisor.save_path)  # type: ignore[no-any-return]
+            return self._directory.add(functools.partial(save, write_state=False), state)
+        except _STORAGE_ERRORS as error:
+            if at_end or self._directory is None:
+                raise
+            self._failed(step, error)
+            return None
+
+    def _failed(self, step: int | None, error: Exception) -> None:
+        self._failures += 1
+        _logger.error(
+            "The checkpoint of step %s could not be saved; the next one that is due is tried: %s",
+            step,
+            error,
+            exc_info=error,
+        )
+
+    def _announce(
+        self,
+        supervisor: Supervisor,
+        session: ManagedSession,
+        step: int | None,
+        path: str | None,
+        state: HookState,
+    ) -> None:
+        """Tell of the checkpoint at `path`, if one was saved."""
+        if path is None:
+            return
         self._saved_step = step
         if supervisor.summary_writer is not None and step is not None:
             log = tf.compat.v1.SessionLog(
                 status=tf.compat.v1.SessionLog.CHECKPOINT, checkpoint_path=supervisor.save_path
             )
             writers.file_writer(supervisor.summary_writer).add_session_log(log, step)
-        supervisor.send(signals.checkpoint_saved, events.CheckpointSaved(session, path, step))
+        saved = events.CheckpointSaved(session, path, step, state.metrics)
+        supervisor.send(signals.checkpoint_saved, saved)

@@ -62,6 +62,12 @@ def test_no_final_checkpoint_for_a_step_that_is_saved(observed):
     assert observed.hookrun == observed.tensorflow == [start, checkpoint, stop]
 
 
+def test_no_second_checkpoint_of_a_restored_step(observed):
+    """A checkpoint that is there already is not written over."""
+    assert observed.tensorflow == ["CHECKPOINT 0 LOGDIR/model.ckpt"] * 2
+    assert observed.hookrun == ["CHECKPOINT 0 LOGDIR/model.ckpt"]
+
+
 def test_logdir_that_is_a_path(observed):
     assert observed.tensorflow[0][0][0] == "AttributeError"
     assert observed.hookrun == [[], ["model.ckpt-0"]]

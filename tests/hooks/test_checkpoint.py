@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import threading
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import hooks, signals
+from hookrun import checkpoints, hook_state, hooks, signals, triggers
+from hookrun.hooks.retention import BestN, LatestN
 
 
 def test_a_checkpoint_is_an_ordinary_one_named_by_its_step(model, tmp_path):
@@ -74,3 +78,314 @@ def test_given_explicitly_it_saves_at_the_end_though_the_timer_is_off(model, tmp
     with sv.managed_session() as sess:
         sess.run(model.train_op)
     assert tf.train.latest_checkpoint(str(tmp_path)).endswith("-1")
+
+
+NEVER = {"save_model_secs": 0, "save_summaries_secs": 0}
+
+
+def train(sv, model, steps):
+    with sv.managed_session() as sess:
+        for _ in range(steps):
+            sess.run(model.train_op)
+
+
+def steps_saved(logdir):
+    return sorted(int(path.stem.rpartition("-")[2]) for path in logdir.glob("*.index"))
+
+
+class TestSchedule:
+    def test_of_its_own_takes_the_place_of_the_timer(self, model, tmp_path):
+        hook = hooks.CheckpointHook(every_steps=4, at_steps=[1], keep=LatestN(None))
+        train(hookrun.Supervisor(logdir=tmp_path, hooks=[hook]), model, 9)
+        assert steps_saved(tmp_path) == [1, 4, 8, 9]
+
+    def test_without_one_nothing_is_connected_to_step(self, model, tmp_path):
+        sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.CheckpointHook()])
+        assert not signals.step.resolved_for(sv)
+        sv.stop()
+
+    def test_a_subclass_may_decide_itself_when_to_save(self, model, tmp_path):
+        class Odd(hooks.CheckpointHook):
+            def on_checkpoint_due(self, supervisor, event):
+                if supervisor.read_global_step(event.session) % 2:
+                    super().on_checkpoint_due(supervisor, event)
+
+        sv = hookrun.Supervisor(logdir=tmp_path, hooks=[Odd()], save_model_steps=1, **NEVER)
+        train(sv, model, 4)
+        assert steps_saved(tmp_path) == [1, 3, 4]
+
+    def test_a_step_that_is_saved_is_not_saved_again_by_the_next_run(self, model, tmp_path):
+        train(hookrun.Supervisor(logdir=tmp_path, save_model_secs=3600), model, 3)
+        before = (tmp_path / "model.ckpt-3.index").stat().st_mtime_ns
+        saved = []
+        for _ in range(2):
+            sv = hookrun.Supervisor(logdir=tmp_path, save_model_secs=0.001, save_summaries_secs=0)
+            sv.on(signals.checkpoint_saved, lambda _, event: saved.append(event.global_step))
+            train(sv, model, 0)
+        assert saved == []
+        assert (tmp_path / "model.ckpt-3.index").stat().st_mtime_ns == before
+
+
+class TestConfiguration:
+    def test_without_a_logdir_or_saver_it_says_what_it_needs(self, model):
+        with pytest.raises(ValueError, match="CheckpointHook needs a `saver` and a `logdir`"):
+            train(hookrun.Supervisor(hooks=[hooks.CheckpointHook()]), model, 1)
+
+    def test_what_is_to_be_kept_needs_a_saver_that_leaves_that_to_the_hook(self, model, tmp_path):
+        class Mine(tf.compat.v1.train.Saver):
+            def save(self, *args, **kwargs):
+                return super().save(*args, **kwargs)
+
+        hook = hooks.CheckpointHook(keep=LatestN(1))
+        with pytest.raises(ValueError, match="keep needs a saver .* not a Mine"):
+            train(hookrun.Supervisor(logdir=tmp_path, saver=Mine(), hooks=[hook]), model, 1)
+
+    @pytest.mark.parametrize("arguments", [{"sharded": True}, {"max_to_keep": 2}])
+    def test_savers_of_every_kind_are_saved_as_they_are(self, model, tmp_path, arguments):
+        saver = tf.compat.v1.train.Saver(**arguments)
+        sv = hookrun.Supervisor(logdir=tmp_path, saver=saver, save_model_steps=1, **NEVER)
+        train(sv, model, 3)
+        assert steps_saved(tmp_path) == [1, 2, 3] if "sharded" in arguments else [2, 3]
+        assert tf.train.load_checkpoint(str(tmp_path)).get_tensor("global_step") == 3
+
+
+class TestMetrics:
+    def test_the_best_by_a_fetch_is_kept_and_told(self, model, tmp_path):
+        only_the_step = tf.compat.v1.assign_add(model.global_step, 1).op
+        keep = LatestN(1) | BestN(1, metric=tf.negative(model.loss, name="quality"))
+        hook = hooks.CheckpointHook(every_steps=1, keep=keep)
+        sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook], **NEVER)
+        told = []
+        sv.on(signals.checkpoint_saved, lambda _, event: told.append(event.metrics["quality"]))
+        with sv.managed_session() as sess:
+            for weight in (5.0, 1.0, 7.0):
+                model.weights.load([weight] * 3, sess)
+                sess.run(only_the_step)
+        assert steps_saved(tmp_path) == [2, 3]
+        assert told == [-48.0, 0.0, -108.0]
+
+    def test_the_best_by_what_a_hook_reports_survives_restarts(self, model, tmp_path):
+        def run(values):
+            values = iter(values)
+            hook = hooks.CheckpointHook(every_steps=1, keep=LatestN(1) | BestN(1, metric="accuracy"))
+            sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook], **NEVER)
+            sv.on(signals.step, lambda sv, _: sv.report_metrics({"accuracy": next(values)}))
+            train(sv, model, 3)
+
+        run([0.5, 0.9, 0.7])
+        assert steps_saved(tmp_path) == [2, 3]
+        run([0.8, 0.6, 0.8])
+        assert steps_saved(tmp_path) == [2, 6]
+        run([0.8, 0.95, 0.8])
+        assert steps_saved(tmp_path) == [8, 9]
+
+    def test_a_metric_that_is_no_number_is_refused_by_its_name(self, model):
+        sv = hookrun.Supervisor()
+        with pytest.raises(TypeError, match="metric 'accuracy' must be a number, not 'high'"):
+            sv.report_metrics({"accuracy": "high"})
+
+
+class Best(hooks.Hook):
+    """Remembers the number of steps it has seen."""
+
+    def __init__(self, name="Best", trigger=None):
+        self.name = name
+        self.trigger = trigger
+        self.seen = 0
+        self.steps = []
+
+    def on_step(self, supervisor, event):
+        self.seen += 1
+        self.steps.append(event.global_step)
+
+    def state_dict(self):
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state):
+        self.seen = state["seen"]
+
+
+class TestHookState:
+    def run(self, model, tmp_path, steps, *given, **arguments):
+        sv = hookrun.Supervisor(logdir=tmp_path, hooks=given, save_model_steps=1, **NEVER, **arguments)
+        train(sv, model, steps)
+
+    def test_survives_a_restart(self, model, tmp_path):
+        self.run(model, tmp_path, 3, Best())
+        second = Best()
+        self.run(model, tmp_path, 2, second)
+        assert second.seen == 5
+
+    def test_belongs_to_the_step_of_its_checkpoint(self, model, tmp_path):
+        self.run(model, tmp_path, 4, Best(), saver=tf.compat.v1.train.Saver(max_to_keep=0))
+        for step in range(1, 5):
+            state = hook_state.read(tmp_path / f"model.ckpt-{step}{hook_state.SUFFIX}")
+            assert state.hooks == {"Best": {"seen": step}}
+
+    def test_that_of_a_trigger_survives_too(self, model, tmp_path):
+        once = Best(trigger=triggers.Once())
+        self.run(model, tmp_path, 3, once)
+        again = Best(trigger=triggers.Once())
+        self.run(model, tmp_path, 3, again)
+        assert (once.steps, again.steps) == ([1], [])
+
+    def test_is_removed_with_its_checkpoint(self, model, tmp_path):
+        self.run(model, tmp_path, 4, Best(), saver=tf.compat.v1.train.Saver(max_to_keep=1))
+        assert [path.name for path in tmp_path.glob(f"*{hook_state.SUFFIX}")] == ["model.ckpt-4.hooks.json"]
+
+    def test_without_any_there_is_no_file(self, model, tmp_path):
+        self.run(model, tmp_path, 1)
+        assert not list(tmp_path.glob(f"*{hook_state.SUFFIX}"))
+
+    def test_a_hook_that_is_new_or_gone_is_a_warning(self, model, tmp_path, caplog):
+        self.run(model, tmp_path, 1, Best("old"))
+        self.run(model, tmp_path, 1, Best("new"))
+        assert "holds no state of the hook new" in caplog.text
+        assert "holds the state of a hook old, of which there is none" in caplog.text
+
+    def test_two_hooks_of_one_name_are_refused(self, model):
+        with pytest.raises(ValueError, match="two hooks are called 'Best'"):
+            hookrun.Supervisor(hooks=[Best(), Best()])
+
+    def test_an_error_while_it_is_loaded_is_raised_and_nothing_is_trained(self, model, tmp_path):
+        class Broken(Best):
+            def load_state_dict(self, state):
+                raise KeyError("seen")
+
+        self.run(model, tmp_path, 1, Best())
+        with pytest.raises(KeyError, match="seen"):
+            self.run(model, tmp_path, 1, Broken("Best"))
+        assert steps_saved(tmp_path) == [1]
+
+    def test_what_is_no_json_is_an_error_that_names_the_hook(self, model, tmp_path):
+        class Broken(Best):
+            def state_dict(self):
+                return {"array": np.zeros(3)}
+
+        with pytest.raises(TypeError, match="state_dict of Best must hold JSON values only"):
+            self.run(model, tmp_path, 1, Broken())
+
+
+class TestStorage:
+    """A disk that fails: what was saved is there, the training goes on, and the failure is told."""
+
+    @pytest.fixture
+    def failing_steps(self, monkeypatch):
+        """The steps whose files cannot be synced."""
+        steps, real = set(), os.fsync
+
+        def fsync(descriptor):
+            path = os.readlink(f"/proc/self/fd/{descriptor}")
+            if any(f"ckpt-{step}." in path for step in steps):
+                raise OSError(5, "Input/output error")
+            real(descriptor)
+
+        monkeypatch.setattr(checkpoints.os, "fsync", fsync)
+        return steps
+
+    @pytest.mark.parametrize("background", [True, False])
+    def test_costs_the_checkpoint_alone_and_the_next_one_is_tried(
+        self, model, tmp_path, caplog, failing_steps, background
+    ):
+        failing_steps |= {2, 3}
+        hook = hooks.CheckpointHook(every_steps=1, background=background)
+        sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook], **NEVER)
+        told = []
+        sv.on(signals.checkpoint_saved, lambda _, event: told.append(event.global_step))
+        train(sv, model, 4)
+        assert steps_saved(tmp_path) == told == [1, 4]
+        state = tf.train.get_checkpoint_state(str(tmp_path))
+        assert [path[-1] for path in state.all_model_checkpoint_paths] == ["1", "4"]
+        assert not [path for path in tmp_path.iterdir() if "-2" in path.name or "saving" in path.name]
+        assert caplog.text.count("could not be saved; the next one that is due is tried") == 2
+        assert "2 checkpoints could not be saved" in caplog.text
+
+    def test_an_error_in_the_last_save_is_raised(self, model, tmp_path, failing_steps):
+        failing_steps |= {1}
+        with pytest.raises(OSError, match="Input/output error"):
+            train(hookrun.Supervisor(logdir=tmp_path, save_model_secs=3600, save_summaries_secs=0), model, 1)
+        assert steps_saved(tmp_path) in ([], [0])
+
+    @pytest.mark.parametrize("background", [True, False])
+    def test_a_real_limit_in_the_middle_of_a_file(self, model, tmp_path, caplog, background):
+        tf.compat.v1.get_variable("large", [500_000], initializer=tf.compat.v1.zeros_initializer())
+        hook = hooks.CheckpointHook(every_steps=1, background=background)
+        sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook], **NEVER)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        with sv.managed_session() as sess:
+            try:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+                for _ in range(3):  # the third waits until the second is written
+                    sess.run(model.train_op)
+                before_the_third = steps_saved(tmp_path)
+                sess.run(model.train_op)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert before_the_third == []
+        assert steps_saved(tmp_path)[-1] == 4
+        assert "The checkpoint of step 1 could not be saved" in caplog.text
+        assert not [path for path in tmp_path.iterdir() if "tempstate" in path.name or "saving" in path.name]
+
+
+class TestBlockedStep:
+    def test_does_not_block_saving_for_ever(self, model, tmp_path, caplog, monkeypatch, wait_until):
+        monkeypatch.setattr("hookrun.hooks.checkpoint._PATIENCE_SECS", 0.05)
+        queue = tf.queue.FIFOQueue(1, tf.float32, [()])
+        enqueue = queue.enqueue(1.0)
+        with tf.control_dependencies([queue.dequeue()]):
+            blocking_step = tf.compat.v1.assign_add(model.global_step, 1)
+        sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0)
+        saved = threading.Event()
+        sv.on(signals.checkpoint_saved, lambda *_: saved.set())
+        with sv.managed_session(start_standard_services=False) as sess:
+            step = threading.Thread(target=sess.run, args=[blocking_step])
+            step.start()
+            running = False
+            while not running:
+                with sv.between_steps(0) as in_time:
+                    running = not in_time
+            sv.start_standard_services(sess)
+            wait_until(saved)
+            sess.run(enqueue)
+            step.join()
+        assert "A training step has not ended for 0.05 s" in caplog.text
+
+
+def test_an_error_behind_the_training_stops_it(model, tmp_path, monkeypatch, caplog):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("in the writer")
+
+    monkeypatch.setattr(checkpoints.CheckpointDirectory, "add", broken)
+    sv = hookrun.Supervisor(logdir=tmp_path, save_model_steps=1, **NEVER)
+    with pytest.raises(ZeroDivisionError, match="in the writer"), sv.managed_session() as sess:
+        while True:
+            sess.run(model.train_op)
+    assert "CheckpointHook failed" in caplog.text
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_the_training_goes_on_while_a_checkpoint_is_written(model, tmp_path, wait_until, background):
+    """In the background only."""
+    written, steps_meanwhile = threading.Event(), []
+
+    class Slow(hooks.CheckpointHook):
+        def on_session_created(self, supervisor, event):
+            super().on_session_created(supervisor, event)
+            add = self._directory.add
+
+            def slow(*args):
+                if background:
+                    wait_until(written)
+                return add(*args)
+
+            self._directory.add = slow
+
+    hook = Slow(at_steps=[1], background=background)
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook], **NEVER)
+    with sv.managed_session() as sess:
+        for _ in range(5):
+            sess.run(model.train_op)
+            steps_meanwhile.append(len(steps_saved(tmp_path)))
+        written.set()
+    assert steps_meanwhile == ([0] * 5 if background else [1] * 5)
+    assert steps_saved(tmp_path) == [1, 5]

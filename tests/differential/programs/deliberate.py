@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,17 @@ def no_final_checkpoint_for_a_step_that_is_saved(Supervisor, logdir):
         first_tick(sv, logdir, *ALL_SERVICES)
     found = [event for event in events(logdir)[0] if event.WhichOneof("what") == "session_log"]
     return [event.session_log.status for event in found]
+
+
+def no_second_checkpoint_of_a_restored_step(Supervisor, logdir):
+    for _ in range(2):
+        with tf.Graph().as_default():
+            counting_model()
+            sv = Supervisor(logdir=logdir, save_summaries_secs=0)
+            with sv.managed_session(), suppress(TimeoutError):
+                until(lambda sv=sv: sv.summary_writer.flush() or "CHECKPOINT" in str(streams(logdir)[-1]), 2)
+        time.sleep(1.1)  # TensorFlow's event file of the same second would be overwritten
+    return [line for stream in streams(logdir) for line in stream if line.startswith("CHECKPOINT")]
 
 
 def final_checkpoint_by_stop(Supervisor, logdir):

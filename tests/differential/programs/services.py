@@ -86,7 +86,7 @@ def steps_of_a_restarted_session(Supervisor, logdir):
             for _ in range(5):
                 session.run(model.train_op)
             sv.saver.save(session, sv.save_path, global_step=sv.global_step)
-    return _one_tick(Supervisor, logdir)
+    return _one_tick(Supervisor, logdir, ("weight_now", "/sec"), save_model_secs=0)
 
 
 def without_a_global_step(Supervisor, logdir):

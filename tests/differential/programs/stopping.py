@@ -245,16 +245,16 @@ def prepare_stop_and_prepare_again(Supervisor, logdir):
             _next_second(logdir)
         session = sv.prepare_or_wait_for_session()
         steps.append([sv.should_stop(), int(session.run(model.step))])
-        first_tick(sv, logdir, *ALL_SERVICES)
+        first_tick(sv, logdir, *(ALL_SERVICES if run == 0 else ("weight_now", "/sec")))
         if run == 0:
             session.run(model.train_op)
             sv.saver.save(session, sv.save_path, global_step=sv.global_step)
         sv.stop(close_summary_writer=True)
         steps.append(sv.should_stop())
         session.close()
-    lines = streams(logdir)
-    # the last checkpoint of the first session is this program's own; whether it is told of is not compared
-    lines[0] = [line for line in lines[0] if not line.startswith("CHECKPOINT 1")]
+    # the last checkpoint of the first session is this program's own; whether it is told of, or saved again
+    # in the second session, is not compared
+    lines = [[line for line in stream if not line.startswith("CHECKPOINT 1")] for stream in streams(logdir)]
     return [steps, lines, files(logdir)]
 
 
