@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from hookrun import events, signals, writers
+from hookrun import events, restore, signals, writers
 from hookrun.bus import Bus, checked_hooks
 from hookrun.coordinator import Coordinator
 from hookrun.graph_ops import USE_DEFAULT, GraphOps, find_global_step
@@ -420,7 +420,8 @@ class Supervisor(Bus):
     ) -> Any:
         """Make a session whose model is ready to be used.
 
-        The chief restores or initializes the model, the others wait for it.
+        The chief restores the newest intact checkpoint (see `hookrun.restore`), or initializes the model
+        where there is none; the others wait for it.
 
         Args:
           master: The TensorFlow master to use; see `tf.compat.v1.Session`.
@@ -433,6 +434,7 @@ class Supervisor(Bus):
           A `tf.compat.v1.Session` to drive the model with.
 
         Raises:
+          tf.errors.DataLossError: If there are checkpoints and none is intact.
           Exception: What a hook raised in `on_session_created`; the session is closed then.
         """
         self._coord.clear_stop()
@@ -441,24 +443,30 @@ class Supervisor(Bus):
             writers.file_writer(self._summary_writer).reopen()
             self._writer_open = True
         with self._graph.as_default():
+            checkpoint = None
             if self._is_chief:
+                save_path = self._save_path if self.saver is not None else None
+                if save_path is not None:
+                    checkpoint = restore.newest_intact(save_path)
                 sess = self._session_manager.prepare_session(
                     master,
                     init_op=self.init_op,
                     saver=self.saver,
-                    checkpoint_dir=self._logdir,
+                    **restore.session_source(self._logdir, checkpoint),
                     wait_for_checkpoint=wait_for_checkpoint,
                     max_wait_secs=max_wait_secs,
                     config=config,
                     init_feed_dict=self._init_feed_dict,
                     init_fn=self._init_fn,
                 )
+                if save_path is not None and checkpoint is None and wait_for_checkpoint:
+                    checkpoint = tf.train.latest_checkpoint(self._logdir)
                 self._write_graph()
             else:
                 sess = self._session_manager.wait_for_session(
                     master, config=config, max_wait_secs=max_wait_secs
                 )
-            self._begin(sess, start_standard_services)
+            self._begin(sess, start_standard_services, checkpoint)
             if self._coord.error is not None:
                 self._end(None, self._owns_summary_writer, False, True, None)
             if start_standard_services and self._is_chief and self._logdir is not None:
@@ -484,7 +492,7 @@ class Supervisor(Bus):
             )
             self._graph_written = True
 
-    def _begin(self, sess: Any, start_standard_services: bool) -> None:
+    def _begin(self, sess: Any, start_standard_services: bool, restored_from: str | None) -> None:
         """Make `sess` the session of the training, and tell the hooks."""
         in_process = not getattr(sess, "sess_str", "")
         steps = TrainingSteps(self, self._step_ops, self._inline_steps if in_process else False)
@@ -515,7 +523,8 @@ class Supervisor(Bus):
         for subscription in self._subscriptions:
             subscription.start(step or 0)
         self._log_subscriptions(step)
-        self.send(signals.session_created, events.SessionCreated(sess, step, start_standard_services))
+        event = events.SessionCreated(sess, step, start_standard_services, restored_from)
+        self.send(signals.session_created, event)
 
     def _log_subscriptions(self, step: int | None) -> None:
         """Say once per session who hears of what, in which order."""
@@ -547,7 +556,7 @@ class Supervisor(Bus):
         if self._logdir is None:
             raise ValueError("Standard services need a 'logdir' passed to the Supervisor")
         if sess is not self._session:
-            self._begin(sess, False)
+            self._begin(sess, False, None)
         return self._start_services(sess)
 
     def _start_services(self, sess: Any) -> list[threading.Thread]:
