@@ -23,7 +23,7 @@ import glob
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Set
 
 import crc32c
 import tensorflow as tf
@@ -61,7 +61,7 @@ def newest_intact(save_path: str) -> str | None:
     for prefix in logdir.candidates():
         reason = verify(prefix)
         if reason is None:
-            logdir.explain(prefix, list(failed))
+            logdir.explain(prefix, failed)
             return prefix
         _logger.warning("Checkpoint %s is passed over: %s", prefix, reason)
         failed[prefix] = reason
@@ -119,7 +119,7 @@ class _Logdir:
         self._directory, basename = os.path.split(save_path)
         self._own = re.compile(rf"{re.escape(basename)}(?:-(\d+))?")
         self._state_file = os.path.join(self._directory, _STATE_FILE)
-        self._files = tf.io.gfile.listdir(self._directory) if tf.io.gfile.isdir(self._directory) else []
+        self._files = set(tf.io.gfile.listdir(self._directory) if tf.io.gfile.isdir(self._directory) else ())
         self._on_disk = {os.path.join(self._directory, name) for name in _prefixes_of(self._files)}
         self._named = [self._found(path) for path in _named_in(self._directory)]
 
@@ -130,7 +130,7 @@ class _Logdir:
             return self._named
         return sorted(own, key=lambda prefix: (self._rank(prefix), -self._step(prefix), prefix))
 
-    def explain(self, chosen: str, failed: Sequence[str]) -> None:
+    def explain(self, chosen: str, failed: Collection[str]) -> None:
         """Warn where `chosen` is not what a reader of the state file expects."""
         if not self._named:
             _logger.warning(
@@ -188,7 +188,7 @@ def _prefix_of(file: str) -> str | None:
     return match[1] if match else None
 
 
-def _prefixes_of(files: Sequence[str]) -> set[str]:
+def _prefixes_of(files: Set[str]) -> set[str]:
     """The checkpoints that `files` belong to. One of the first format is a file with a `.meta`."""
     prefixes = {prefix for prefix in map(_prefix_of, files) if prefix is not None}
     return prefixes | {file for file in files if f"{file}.meta" in files}
