@@ -1,5 +1,6 @@
 # make train    set up .venv and train on the handwritten digits    (make train ARGS="--steps 4000")
 # make test     set up .venv and run the tests                      (make test ARGS="-k digits")
+# make test-long   the tests that take minutes, which make test leaves out
 # make lint     ruff and mypy
 # make clean    remove everything that these made, except runs/
 
@@ -7,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test lint clean
+.PHONY: train test test-long lint clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/examples.installed
@@ -15,6 +16,9 @@ train: $(VENV)/examples.installed
 
 test: $(VENV)/test.installed
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-long: $(VENV)/test.installed
+	@$(BIN)/python -m pytest -m long $(ARGS)
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check

@@ -17,12 +17,15 @@ from hookrun import hook_state, tf_internals
 from hookrun.hook_state import HookState
 from hookrun.hooks.retention import Checkpoint, EveryNHours, LatestN, Policy
 
-__all__ = ["CheckpointDirectory", "policy_of", "put_back_replaced"]
+__all__ = ["CheckpointDirectory", "policy_of", "undo_interrupted_save"]
 
 _logger = logging.getLogger(__name__)
 
+_SAVING = ".saving"
+"""What the path of the checkpoints has at its end, for the directory that they are first written into."""
+
 _REPLACED = ".replaced"
-"""What the path of the checkpoints has at its end, for the directory that keeps a replaced one whole."""
+"""The same, for the directory that keeps a replaced one whole."""
 
 _PARTIAL = ".replacing"
 """The same, for that directory before and after it is whole."""
@@ -50,9 +53,12 @@ class CheckpointDirectory:
       saver: The `tf.compat.v1.train.Saver`. Its own list of checkpoints is kept up to date.
       save_path: The path of the checkpoints, without their step.
       policy: Which of them are kept; None for all, of which the state file names the newest alone.
+      restored_from: The checkpoint that the run started from, which the state file may not name.
     """
 
-    def __init__(self, saver: Any, save_path: str, policy: Policy | None) -> None:
+    def __init__(
+        self, saver: Any, save_path: str, policy: Policy | None, restored_from: str | None = None
+    ) -> None:
         self._saver = saver
         self._save_path = save_path
         self._directory, self._base_name = os.path.split(save_path)
@@ -60,6 +66,10 @@ class CheckpointDirectory:
         self._policy = policy
         self._metrics: dict[str, dict[str, float]] = {}
         self._paths = self._paths_in_state_file()
+        if restored_from is not None and self._is_ours(os.path.basename(restored_from)):
+            restored = os.path.join(self._directory, os.path.basename(restored_from))
+            if restored not in self._paths:
+                self._paths.append(restored)
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
@@ -91,24 +101,31 @@ class CheckpointDirectory:
         others = dict.fromkeys([*self._paths, *self._saver.last_checkpoints])
         others.pop(path, None)
         self._paths = [*others, path]
-        checkpoints = self.checkpoints
         if self._policy is None:
             self._paths = [path]
-        else:
-            kept = self._policy.kept(checkpoints)
-            self._paths = [c.path for c in checkpoints if c in kept or c.path == path]
         self._write_state_file(path)
         if self._policy is not None:
-            self._saver.set_last_checkpoints_with_time([(c.path, c.time) for c in self.checkpoints])
-            for checkpoint in checkpoints:
-                if checkpoint.path not in self._paths:
-                    self._remove(checkpoint.path)
+            self._prune(self._policy, path)
         return path
+
+    def _prune(self, policy: Policy, newest: str) -> None:
+        """Remove what is not kept. The state file names it until it is gone, so that none is forgotten."""
+        checkpoints = self.checkpoints
+        kept = policy.kept(checkpoints)
+        self._paths = [c.path for c in checkpoints if c in kept or c.path == newest]
+        removed = [c.path for c in checkpoints if c.path not in self._paths]
+        for path in removed:
+            self._remove(path)
+        if removed:
+            self._write_state_file(newest)
+        self._saver.set_last_checkpoints_with_time(
+            [(c.path, c.time) for c in checkpoints if c.path in self._paths]
+        )
 
     def _write(self, save: Callable[[str], str | None], state: HookState) -> str | None:
         if not self._local:
             return save(self._save_path)
-        saving = f"{self._save_path}.saving"
+        saving = f"{self._save_path}{_SAVING}"
         shutil.rmtree(saving, ignore_errors=True)  # left by a process that was killed
         os.makedirs(saving)
         try:
@@ -159,7 +176,7 @@ class CheckpointDirectory:
         try:
             yield
         except BaseException:
-            put_back_replaced(self._save_path)
+            _put_back_replaced(self._save_path)
             raise
         _discard_replaced(self._save_path)
 
@@ -209,11 +226,23 @@ class CheckpointDirectory:
             _logger.warning("The old checkpoint %s could not be removed: %s", path, error)
 
 
-def put_back_replaced(save_path: str) -> None:
-    """Undo a save that was interrupted while it replaced a checkpoint of the same name.
+def undo_interrupted_save(save_path: str) -> None:
+    """Undo a save of a process that was killed while it moved files in.
 
     Called before a checkpoint is looked for to start from.
     """
+    _put_back_replaced(save_path)
+    directory, saving = os.path.dirname(save_path), f"{save_path}{_SAVING}"
+    if os.path.isdir(saving):
+        for index in glob.glob(os.path.join(glob.escape(saving), "*.index")):
+            path = os.path.join(directory, os.path.basename(index).removesuffix(".index"))
+            if not os.path.exists(f"{path}.index"):
+                for moved in _files_of(path):
+                    os.unlink(moved)
+        shutil.rmtree(saving)
+
+
+def _put_back_replaced(save_path: str) -> None:
     directory, kept = os.path.dirname(save_path), f"{save_path}{_REPLACED}"
     if not os.path.isdir(kept):
         return

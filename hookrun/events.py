@@ -40,7 +40,8 @@ class SessionCreated:
     start_standard_services: bool
     """False where the caller asked for a session without services: no timers, no queue runners."""
     restored_from: str | None = None
-    """The prefix of the checkpoint that the model was restored from; None where it was not."""
+    """The prefix of the checkpoint that was restored; None where the model was initialized or adopted, and
+    on a worker that is not the chief."""
 
 
 @dataclass(slots=True)

@@ -14,9 +14,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from hookrun import events, hook_state, signals, writers
+from hookrun import events, hook_state, restore, signals, writers
 from hookrun.bus import Bus, checked_hooks
-from hookrun.checkpoints import put_back_replaced
+from hookrun.checkpoints import undo_interrupted_save
 from hookrun.coordinator import Coordinator
 from hookrun.gate import StepGate
 from hookrun.graph_ops import USE_DEFAULT, GraphOps, find_global_step
@@ -472,7 +472,8 @@ class Supervisor(Bus):
     ) -> Any:
         """Make a session whose model is ready to be used.
 
-        The chief restores or initializes the model, the others wait for it.
+        The chief restores the newest intact checkpoint (see `hookrun.restore`), or initializes the model
+        where there is none; the others wait for it.
 
         Args:
           master: The TensorFlow master to use; see `tf.compat.v1.Session`.
@@ -485,6 +486,7 @@ class Supervisor(Bus):
           A `tf.compat.v1.Session` to drive the model with.
 
         Raises:
+          tf.errors.DataLossError: If there are checkpoints and none is intact.
           Exception: What a hook raised in `on_session_created`; the session is closed then.
         """
         self._coord.clear_stop()
@@ -492,30 +494,32 @@ class Supervisor(Bus):
         if self._summary_writer is not None:
             writers.file_writer(self._summary_writer).reopen()
             self._writer_open = True
-        restored_from: str | None = None
+        checkpoint: str | None = None
         with self._graph.as_default():
             if self._is_chief:
-                if self._save_path is not None:
-                    put_back_replaced(self._save_path)
-                if self._logdir is not None and self.saver is not None:
-                    restored_from = tf.train.latest_checkpoint(self._logdir)
+                save_path = self._save_path if self.saver is not None else None
+                if save_path is not None:
+                    undo_interrupted_save(save_path)
+                    checkpoint = restore.newest_intact(save_path)
                 sess = self._session_manager.prepare_session(
                     master,
                     init_op=self.init_op,
                     saver=self.saver,
-                    checkpoint_dir=self._logdir,
+                    **restore.session_source(self._logdir, checkpoint),
                     wait_for_checkpoint=wait_for_checkpoint,
                     max_wait_secs=max_wait_secs,
                     config=config,
                     init_feed_dict=self._init_feed_dict,
                     init_fn=self._init_fn,
                 )
+                if save_path is not None and checkpoint is None and wait_for_checkpoint:
+                    checkpoint = tf.train.latest_checkpoint(self._logdir)
                 self._write_graph()
             else:
                 sess = self._session_manager.wait_for_session(
                     master, config=config, max_wait_secs=max_wait_secs
                 )
-            self._begin(sess, start_standard_services, restored_from)
+            self._begin(sess, start_standard_services, checkpoint)
             if self._coord.error is not None:
                 self._end(None, self._owns_summary_writer, False, True, None)
             if start_standard_services and self._is_chief and self._logdir is not None:

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from hookrun import checkpoints, hook_state
-from hookrun.checkpoints import CheckpointDirectory, policy_of, put_back_replaced
+from hookrun.checkpoints import CheckpointDirectory, policy_of, undo_interrupted_save
 from hookrun.hook_state import HookState
 from hookrun.hooks.retention import BestN, LatestN
 
@@ -239,8 +239,8 @@ class TestReplacement:
             saving.directory.add(save, NOTHING)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-        put_back_replaced(saving.path)
-        put_back_replaced(saving.path)
+        undo_interrupted_save(saving.path)
+        undo_interrupted_save(saving.path)
         left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
         assert left == before
         saving(2)

@@ -96,7 +96,7 @@ class CheckpointHook(Hook):
         self._snapshots: Snapshots | None = None
         if saves_as_tensorflow(saver):
             policy = policy_of(saver) if self._keep is None else self._keep
-            self._directory = CheckpointDirectory(saver, supervisor.save_path, policy)
+            self._directory = CheckpointDirectory(saver, supervisor.save_path, policy, event.restored_from)
             if self._background and can_snapshot(event.session, saver):
                 self._snapshots = Snapshots(event.session, saver)
         elif self._keep is not None:
