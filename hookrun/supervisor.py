@@ -390,15 +390,21 @@ class Supervisor(Bus):
         Yields:
           A `tf.compat.v1.Session`, restored from the latest checkpoint or initialized.
         """
+        sess: ManagedSession | None = None
         interrupt: BaseException | None = None
         with contextlib.ExitStack() as ending:
-            ending.callback(lambda: self._end(None, close_summary_writer, False, True, interrupt))
+            ending.callback(
+                lambda: self._end(None, close_summary_writer, False, sess or self._session, interrupt)
+            )
             try:
                 sess = self.prepare_or_wait_for_session(
                     master, config, start_standard_services=start_standard_services
                 )
             except Exception as error:
                 self._coord.fail(error)
+                raise
+            except BaseException as error:
+                interrupt = error
                 raise
             try:
                 yield sess
@@ -460,7 +466,7 @@ class Supervisor(Bus):
                 )
             self._begin(sess, start_standard_services)
             if self._coord.error is not None:
-                self._end(None, self._owns_summary_writer, False, True, None)
+                self._end(None, self._owns_summary_writer, False, self._session, None)
             if start_standard_services and self._is_chief and self._logdir is not None:
                 _logger.info("Starting standard services.")
                 self._start_services(sess)
@@ -638,14 +644,14 @@ class Supervisor(Bus):
         """
         if close_summary_writer is None:
             close_summary_writer = self._owns_summary_writer
-        self._end(threads, close_summary_writer, ignore_live_threads, False, None)
+        self._end(threads, close_summary_writer, ignore_live_threads, None, None)
 
     def _end(
         self,
         threads: Iterable[threading.Thread] | None,
         close_summary_writer: bool,
         ignore_live_threads: bool,
-        close_session: bool,
+        to_close: ManagedSession | None,
         interrupt: BaseException | None,
     ) -> None:
         """End the session: each step of it, even when the one before failed; then raise the first error."""
@@ -656,14 +662,15 @@ class Supervisor(Bus):
         with contextlib.ExitStack() as ending:  # its callbacks run from the last to the first
             stragglers: list[str] = []
             ending.callback(lambda: self._raise_first_error(stragglers, ignore_live_threads))
-            if close_session and session is not None:
+            if to_close is not None:
                 ending.callback(join, joined, deadline)
-                ending.callback(_close, session)
+                ending.callback(_close, to_close)
             if close_summary_writer:
                 ending.callback(self._close_summary_writer)
             if session is not None:
                 ending.callback(self._send_stop, session, interrupt)
-            stragglers += self._services.join(joined, deadline, self._stop_grace_secs, close_session)
+            closing = to_close is not None
+            stragglers += self._services.join(joined, deadline, self._stop_grace_secs, closing)
 
     def _send_stop(self, session: ManagedSession, interrupt: BaseException | None) -> None:
         with self._graph.as_default():

@@ -339,6 +339,42 @@ class TestEnd:
             sv.stop()
         assert told == [(False, None, True)]
 
+    def test_the_session_is_closed_at_the_blocks_end_also_after_a_stop_within_the_block(self, model):
+        sv = hookrun.Supervisor(**CLEAN)
+        with sv.managed_session() as sess:
+            sv.stop()
+        assert sess.closed
+
+    def test_each_of_two_nested_blocks_closes_its_own_session(self, model):
+        sv = hookrun.Supervisor(**CLEAN)
+        with sv.managed_session() as outer:
+            with sv.managed_session() as inner:
+                pass
+            assert (inner.closed, outer.closed) == (True, False)
+        assert outer.closed
+
+    def test_a_stop_by_a_service_does_not_wait_for_its_own_thread(self, model, tmp_path):
+        sv = hookrun.Supervisor(logdir=tmp_path, stop_grace_secs=60)
+        sv.on(signals.summary_due, lambda sv, _: sv.stop(), name="stopper")
+        with sv.managed_session():
+            sv.wait_for_stop()
+        assert tf.train.latest_checkpoint(str(tmp_path)).endswith("-0")
+
+    def test_hooks_are_told_of_an_exit_while_the_session_is_made_ready(self, model):
+        class Exit(BaseException):
+            pass
+
+        def leave(sv, event):
+            raise Exit
+
+        sv = hookrun.Supervisor(**CLEAN)
+        sv.on(signals.session_created, leave)
+        told = []
+        sv.on(signals.stop, lambda _, event: told.append((type(event.error), event.clean)))
+        with pytest.raises(Exit), sv.managed_session():
+            pytest.fail("the block must not be entered")
+        assert told == [(Exit, False)]
+
     def test_the_second_error_is_logged_and_the_first_raised(self, model, caplog):
         sv = hookrun.Supervisor(**CLEAN)
         with pytest.raises(ValueError, match="the first"), sv.managed_session():
