@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import numbers
 import os
 import threading
 import time
@@ -115,8 +116,9 @@ class Supervisor(Bus):
           local_init_run_options: `tf.compat.v1.RunOptions` for `local_init_op`.
           hooks: Instances of `hookrun.hooks.Hook`, subscribed in this order. A standard hook among them
             takes the place of the default one.
-          save_summaries_steps: Training steps between summaries, besides `save_summaries_secs`.
-          save_model_steps: Training steps between checkpoints, besides `save_model_secs`.
+          save_summaries_steps: Training steps between summaries, besides `save_summaries_secs`; 0 or None for
+            none.
+          save_model_steps: Training steps between checkpoints, besides `save_model_secs`; 0 or None for none.
           inline_steps: True to run training steps on the calling thread alone, which is faster where a
             step has little to do in parallel; "auto" to measure both in the first steps and keep the
             faster. For sessions in this process.
@@ -127,12 +129,19 @@ class Supervisor(Bus):
         """
         if tf.executing_eagerly():
             raise RuntimeError("Supervisors are incompatible with eager execution.")
+        if graph is not None and not isinstance(graph, tf.Graph):
+            raise TypeError(f"graph must be a tf.Graph or None, not {graph!r}")
+        if logdir is not None and not isinstance(logdir, (str, os.PathLike)):
+            raise TypeError(f"logdir must be a path or None, not {logdir!r}")
+        if init_fn is not None and not callable(init_fn):
+            raise TypeError(f"init_fn must be callable as init_fn(session), not {init_fn!r}")
         _check_secs(
-            save_summaries_secs=save_summaries_secs,
-            save_model_secs=save_model_secs,
-            recovery_wait_secs=recovery_wait_secs,
+            save_summaries_secs=save_summaries_secs or 0,
+            save_model_secs=save_model_secs or 0,
+            recovery_wait_secs=recovery_wait_secs or 0,
             stop_grace_secs=stop_grace_secs,
         )
+        _check_steps(save_summaries_steps=save_summaries_steps, save_model_steps=save_model_steps)
         super().__init__(Coordinator(), is_chief)
         if inline_steps not in (False, True, "auto"):
             raise ValueError(f"inline_steps must be True, False or 'auto', not {inline_steps!r}")
@@ -617,7 +626,8 @@ class Supervisor(Bus):
         """
         if not callable(target):
             raise ValueError(f"target must be callable, not {target!r}")
-        _check_secs(timer_interval_secs=timer_interval_secs)
+        if timer_interval_secs is not None:
+            _check_secs(timer_interval_secs=timer_interval_secs)
         call = functools.partial(target, *(args or ()), **(kwargs or {}))
         name = f"hookrun-loop-{signals.receiver_name(target)}"
         thread = TimerThread(name, self._coord, timer_interval_secs, call, self._graph)
@@ -777,8 +787,14 @@ class Supervisor(Bus):
 
 def _check_secs(**arguments: Any) -> None:
     for name, value in arguments.items():
-        if value is not None and not value >= 0:
+        if not isinstance(value, numbers.Real) or not float(value) >= 0:
             raise ValueError(f"{name} must be a number of seconds, 0 or more, not {value!r}")
+
+
+def _check_steps(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if value is not None and (not isinstance(value, numbers.Integral) or value < 0):
+            raise ValueError(f"{name} must be a number of steps, 0 or None for none, not {value!r}")
 
 
 def _is_default(given: Any) -> bool:

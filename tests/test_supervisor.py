@@ -89,6 +89,31 @@ class TestArguments:
         with pytest.raises(ValueError, match=f"{name} must be .* not -1"):
             hookrun.Supervisor(**{name: -1})
 
+    @pytest.mark.parametrize(
+        ("arguments", "error"),
+        [
+            ({"stop_grace_secs": None}, ValueError),
+            ({"save_model_secs": "600"}, ValueError),
+            ({"save_model_steps": -1}, ValueError),
+            ({"save_summaries_steps": 1.5}, ValueError),
+            ({"graph": "graph"}, TypeError),
+            ({"logdir": 5}, TypeError),
+            ({"init_fn": 5}, TypeError),
+            ({"global_step": "global_step:0"}, TypeError),
+        ],
+    )
+    def test_what_is_of_no_use_is_refused_at_once_by_name_and_value(self, model, arguments, error):
+        ((name, value),) = arguments.items()
+        with pytest.raises(error, match=f"^{name} must be .* not {value!r}$"):
+            hookrun.Supervisor(**arguments)
+
+    def test_an_interval_of_none_or_0_is_no_interval(self, model, tmp_path):
+        sv = hookrun.Supervisor(
+            logdir=tmp_path, save_model_secs=None, save_summaries_secs=0, save_model_steps=0
+        )
+        assert [hook.name for hook in sv.hooks] == ["QueueRunnerHook"]
+        sv.stop()
+
     def test_new_arguments_are_keyword_only(self, graph):
         with pytest.raises(TypeError):
             hookrun.Supervisor(*[hookrun.Supervisor.USE_DEFAULT] * 21)
