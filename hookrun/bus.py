@@ -200,8 +200,12 @@ class Bus:
 
 
 def checked_hooks(given: Iterable[Any]) -> list[Hook]:
-    checked = list(given)
+    if not isinstance(given, Iterable):
+        raise TypeError(f"hooks must be a sequence of hookrun.hooks.Hook, not {given!r}")
+    checked: list[Hook] = list(given)
     for hook in checked:
         if not isinstance(hook, Hook):
             raise TypeError(f"hooks must be instances of hookrun.hooks.Hook, not {hook!r}")
+        if sum(other is hook for other in checked) > 1:
+            raise ValueError(f"hooks has one hook twice: {hook.name}")
     return checked

@@ -57,6 +57,8 @@ def find_global_step(global_step: Any) -> Any:
       TypeError, ValueError: If a global step is given that is no integer, or not of size 1.
     """
     if global_step is not None and not _is_default(global_step):
+        if not hasattr(global_step, "dtype") or not hasattr(global_step, "shape"):
+            raise TypeError(f"global_step must be an integer tensor or variable, not {global_step!r}")
         dtype, size = tf.as_dtype(global_step.dtype).base_dtype, global_step.shape.num_elements()
         if not dtype.is_integer:
             raise TypeError(f"global_step must be an integer tensor, not of type {dtype.name}: {global_step}")

@@ -92,10 +92,11 @@ class Services:
     def join(
         self, threads: frozenset[threading.Thread], deadline: float, grace_secs: float, closing: bool
     ) -> list[str]:
-        """Wait for `threads`; return the names of those that did not stop.
+        """Wait for `threads`, but the one that asks; return the names of those that did not stop.
 
         Queue runners are not waited for long where the session will be closed: that ends a blocked one.
         """
+        threads -= {threading.current_thread()}
         if not closing:
             join(threads, deadline)
             return [thread.name for thread in threads if thread.is_alive()]

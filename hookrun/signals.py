@@ -163,6 +163,17 @@ def receiver_name(receiver: Any) -> str:
     return str(getattr(receiver, "name", None) or getattr(receiver, "__qualname__", None) or repr(receiver))
 
 
+def takes_event(receiver: Callable[..., Any]) -> bool:
+    """True when `receiver` can be called as ``receiver(supervisor, event)``, as far as can be known."""
+    try:
+        inspect.signature(receiver).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin that has no signature
+        pass
+    return True
+
+
 def _priority(receiver: Any) -> float:
     return getattr(receiver, "priority", 0)
 
@@ -172,16 +183,9 @@ def _reference(receiver: Any) -> Callable[[], Receiver | None]:
 
     A receiver in blinker's own form gets the event by its name.
     """
-    try:
-        inspect.signature(receiver).bind(None, None)
-        by_name = False
-    except TypeError:
-        by_name = True
-    except ValueError:  # a builtin that has no signature
-        by_name = False
     kind = weakref.WeakMethod if inspect.ismethod(receiver) else weakref.ref
     reference: Any = kind(receiver)
-    if not by_name:
+    if takes_event(receiver):
         return reference  # type: ignore[no-any-return]
 
     def adapted() -> Receiver | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import math
+import numbers
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hookrun.signals import Signal
+from hookrun.signals import Signal, takes_event
 from hookrun.triggers import Trigger
 
 __all__ = ["Handle", "HookTime", "OnError", "Subscription"]
@@ -89,8 +92,12 @@ class Subscription:
     ) -> None:
         if not isinstance(signal, Signal):
             raise TypeError(f"signal must be one of hookrun.signals, not {signal!r}")
-        if not callable(receiver):
+        if not callable(receiver) or not takes_event(receiver):
             raise TypeError(f"receiver must be callable as receiver(supervisor, event), not {receiver!r}")
+        if inspect.iscoroutinefunction(receiver):
+            raise TypeError(f"receiver must be an ordinary function, not a coroutine function: {receiver!r}")
+        if not _is_number(priority):
+            raise TypeError(f"priority must be a number, not {priority!r}: {name}")
         if on_error not in ("stop", "log"):
             raise ValueError(f"on_error must be 'stop' or 'log', not {on_error!r}")
         if trigger is not None and not isinstance(trigger, Trigger):
@@ -135,6 +142,10 @@ class Subscription:
             secs = time.perf_counter() - start
             with self._lock:
                 self.time.add(secs)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not math.isnan(value)
 
 
 class Handle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import numbers
 import os
 import threading
 import time
@@ -122,8 +123,9 @@ class Supervisor(Bus):
           local_init_run_options: `tf.compat.v1.RunOptions` for `local_init_op`.
           hooks: Instances of `hookrun.hooks.Hook`, subscribed in this order. A standard hook among them
             takes the place of the default one.
-          save_summaries_steps: Training steps between summaries, besides `save_summaries_secs`.
-          save_model_steps: Training steps between checkpoints, besides `save_model_secs`.
+          save_summaries_steps: Training steps between summaries, besides `save_summaries_secs`; 0 or None for
+            none.
+          save_model_steps: Training steps between checkpoints, besides `save_model_secs`; 0 or None for none.
           inline_steps: True to run training steps on the calling thread alone, which is faster where a
             step has little to do in parallel; "auto" to measure both in the first steps and keep the
             faster. For sessions in this process.
@@ -134,12 +136,19 @@ class Supervisor(Bus):
         """
         if tf.executing_eagerly():
             raise RuntimeError("Supervisors are incompatible with eager execution.")
+        if graph is not None and not isinstance(graph, tf.Graph):
+            raise TypeError(f"graph must be a tf.Graph or None, not {graph!r}")
+        if logdir is not None and not isinstance(logdir, (str, os.PathLike)):
+            raise TypeError(f"logdir must be a path or None, not {logdir!r}")
+        if init_fn is not None and not callable(init_fn):
+            raise TypeError(f"init_fn must be callable as init_fn(session), not {init_fn!r}")
         _check_secs(
-            save_summaries_secs=save_summaries_secs,
-            save_model_secs=save_model_secs,
-            recovery_wait_secs=recovery_wait_secs,
+            save_summaries_secs=save_summaries_secs or 0,
+            save_model_secs=save_model_secs or 0,
+            recovery_wait_secs=recovery_wait_secs or 0,
             stop_grace_secs=stop_grace_secs,
         )
+        _check_steps(save_summaries_steps=save_summaries_steps, save_model_steps=save_model_steps)
         super().__init__(Coordinator(), is_chief)
         if inline_steps not in (False, True, "auto"):
             raise ValueError(f"inline_steps must be True, False or 'auto', not {inline_steps!r}")
@@ -438,15 +447,21 @@ class Supervisor(Bus):
         Yields:
           A `tf.compat.v1.Session`, restored from the latest checkpoint or initialized.
         """
+        sess: ManagedSession | None = None
         interrupt: BaseException | None = None
         with contextlib.ExitStack() as ending:
-            ending.callback(lambda: self._end(None, close_summary_writer, False, True, interrupt))
+            ending.callback(
+                lambda: self._end(None, close_summary_writer, False, sess or self._session, interrupt)
+            )
             try:
                 sess = self.prepare_or_wait_for_session(
                     master, config, start_standard_services=start_standard_services
                 )
             except Exception as error:
                 self._coord.fail(error)
+                raise
+            except BaseException as error:
+                interrupt = error
                 raise
             try:
                 yield sess
@@ -521,7 +536,7 @@ class Supervisor(Bus):
                 )
             self._begin(sess, start_standard_services, checkpoint)
             if self._coord.error is not None:
-                self._end(None, self._owns_summary_writer, False, True, None)
+                self._end(None, self._owns_summary_writer, False, self._session, None)
             if start_standard_services and self._is_chief and self._logdir is not None:
                 _logger.info("Starting standard services.")
                 self._start_services(sess)
@@ -685,7 +700,8 @@ class Supervisor(Bus):
         """
         if not callable(target):
             raise ValueError(f"target must be callable, not {target!r}")
-        _check_secs(timer_interval_secs=timer_interval_secs)
+        if timer_interval_secs is not None:
+            _check_secs(timer_interval_secs=timer_interval_secs)
         call = functools.partial(target, *(args or ()), **(kwargs or {}))
         name = f"hookrun-loop-{signals.receiver_name(target)}"
         thread = TimerThread(name, self._coord, timer_interval_secs, call, self._graph)
@@ -712,14 +728,14 @@ class Supervisor(Bus):
         """
         if close_summary_writer is None:
             close_summary_writer = self._owns_summary_writer
-        self._end(threads, close_summary_writer, ignore_live_threads, False, None)
+        self._end(threads, close_summary_writer, ignore_live_threads, None, None)
 
     def _end(
         self,
         threads: Iterable[threading.Thread] | None,
         close_summary_writer: bool,
         ignore_live_threads: bool,
-        close_session: bool,
+        to_close: ManagedSession | None,
         interrupt: BaseException | None,
     ) -> None:
         """End the session: each step of it, even when the one before failed; then raise the first error."""
@@ -730,14 +746,15 @@ class Supervisor(Bus):
         with contextlib.ExitStack() as ending:  # its callbacks run from the last to the first
             stragglers: list[str] = []
             ending.callback(lambda: self._raise_first_error(stragglers, ignore_live_threads, interrupt))
-            if close_session and session is not None:
+            if to_close is not None:
                 ending.callback(join, joined, deadline)
-                ending.callback(_close, session)
+                ending.callback(_close, to_close)
             if close_summary_writer:
                 ending.callback(self._close_summary_writer)
             if session is not None:
                 ending.callback(self._send_stop, session, interrupt)
-            stragglers += self._services.join(joined, deadline, self._stop_grace_secs, close_session)
+            closing = to_close is not None
+            stragglers += self._services.join(joined, deadline, self._stop_grace_secs, closing)
 
     def _send_stop(self, session: ManagedSession, interrupt: BaseException | None) -> None:
         with self._graph.as_default():
@@ -851,8 +868,14 @@ class Supervisor(Bus):
 
 def _check_secs(**arguments: Any) -> None:
     for name, value in arguments.items():
-        if value is not None and not value >= 0:
+        if not isinstance(value, numbers.Real) or not float(value) >= 0:
             raise ValueError(f"{name} must be a number of seconds, 0 or more, not {value!r}")
+
+
+def _check_steps(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if value is not None and (not isinstance(value, numbers.Integral) or value < 0):
+            raise ValueError(f"{name} must be a number of steps, 0 or None for none, not {value!r}")
 
 
 def _is_default(given: Any) -> bool:

@@ -280,6 +280,16 @@ def test_a_hook_is_added_once(sv):
         sv.remove_hook(hook)
 
 
+def test_hooks_that_are_none_or_given_twice_are_refused(model):
+    hook = hooks.Hook()
+    with pytest.raises(ValueError, match="one hook twice: Hook"):
+        hookrun.Supervisor(hooks=[hook, hook])
+    with pytest.raises(TypeError, match="must be instances of .* not <class"):
+        hookrun.Supervisor(hooks=[hooks.Hook])
+    with pytest.raises(TypeError, match="must be a sequence of .* not <hookrun"):
+        hookrun.Supervisor(hooks=hook)
+
+
 def test_a_hook_that_adds_ops_cannot_come_late(sv):
     class Adds(hooks.Hook):
         def setup_graph(self, supervisor): ...
@@ -293,11 +303,16 @@ def test_what_is_no_hook_is_refused_by_its_value(sv, model):
         sv.add_hook("a hook")
 
 
+async def coroutine(sv, event): ...
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         (("step", print), TypeError, "signal must be one of hookrun.signals, not 'step'"),
         ((signals.step, "print"), TypeError, "receiver must be callable"),
+        ((signals.step, lambda: None), TypeError, r"as receiver\(supervisor, event\), not <function"),
+        ((signals.step, coroutine), TypeError, "not a coroutine function"),
     ],
 )
 def test_on_refuses_what_it_cannot_use(sv, arguments, error, message):
@@ -308,6 +323,9 @@ def test_on_refuses_what_it_cannot_use(sv, arguments, error, message):
 def test_on_refuses_an_unknown_error_rule_and_a_schedule_for_another_signal(sv):
     with pytest.raises(ValueError, match="on_error must be 'stop' or 'log', not 'ignore'"):
         sv.on(signals.step, print, on_error="ignore")
+    for priority in ("last", None, float("nan")):
+        with pytest.raises(TypeError, match=f"priority must be a number, not {priority!r}: print"):
+            sv.on(signals.step, print, priority=priority)
     with pytest.raises(ValueError, match="only `step` has schedules"):
         sv.on(signals.stop, print, every_steps=5)
 

@@ -89,6 +89,31 @@ class TestArguments:
         with pytest.raises(ValueError, match=f"{name} must be .* not -1"):
             hookrun.Supervisor(**{name: -1})
 
+    @pytest.mark.parametrize(
+        ("arguments", "error"),
+        [
+            ({"stop_grace_secs": None}, ValueError),
+            ({"save_model_secs": "600"}, ValueError),
+            ({"save_model_steps": -1}, ValueError),
+            ({"save_summaries_steps": 1.5}, ValueError),
+            ({"graph": "graph"}, TypeError),
+            ({"logdir": 5}, TypeError),
+            ({"init_fn": 5}, TypeError),
+            ({"global_step": "global_step:0"}, TypeError),
+        ],
+    )
+    def test_what_is_of_no_use_is_refused_at_once_by_name_and_value(self, model, arguments, error):
+        ((name, value),) = arguments.items()
+        with pytest.raises(error, match=f"^{name} must be .* not {value!r}$"):
+            hookrun.Supervisor(**arguments)
+
+    def test_an_interval_of_none_or_0_is_no_interval(self, model, tmp_path):
+        sv = hookrun.Supervisor(
+            logdir=tmp_path, save_model_secs=None, save_summaries_secs=0, save_model_steps=0
+        )
+        assert [hook.name for hook in sv.hooks] == ["QueueRunnerHook"]
+        sv.stop()
+
     def test_new_arguments_are_keyword_only(self, graph):
         with pytest.raises(TypeError):
             hookrun.Supervisor(*[hookrun.Supervisor.USE_DEFAULT] * 21)
@@ -338,6 +363,42 @@ class TestEnd:
             sv.stop()
             sv.stop()
         assert told == [(False, None, True)]
+
+    def test_the_session_is_closed_at_the_blocks_end_also_after_a_stop_within_the_block(self, model):
+        sv = hookrun.Supervisor(**CLEAN)
+        with sv.managed_session() as sess:
+            sv.stop()
+        assert sess.closed
+
+    def test_each_of_two_nested_blocks_closes_its_own_session(self, model):
+        sv = hookrun.Supervisor(**CLEAN)
+        with sv.managed_session() as outer:
+            with sv.managed_session() as inner:
+                pass
+            assert (inner.closed, outer.closed) == (True, False)
+        assert outer.closed
+
+    def test_a_stop_by_a_service_does_not_wait_for_its_own_thread(self, model, tmp_path):
+        sv = hookrun.Supervisor(logdir=tmp_path, stop_grace_secs=60)
+        sv.on(signals.summary_due, lambda sv, _: sv.stop(), name="stopper")
+        with sv.managed_session():
+            sv.wait_for_stop()
+        assert tf.train.latest_checkpoint(str(tmp_path)).endswith("-0")
+
+    def test_hooks_are_told_of_an_exit_while_the_session_is_made_ready(self, model):
+        class Exit(BaseException):
+            pass
+
+        def leave(sv, event):
+            raise Exit
+
+        sv = hookrun.Supervisor(**CLEAN)
+        sv.on(signals.session_created, leave)
+        told = []
+        sv.on(signals.stop, lambda _, event: told.append((type(event.error), event.clean)))
+        with pytest.raises(Exit), sv.managed_session():
+            pytest.fail("the block must not be entered")
+        assert told == [(Exit, False)]
 
     def test_the_second_error_is_logged_and_the_first_raised(self, model, caplog):
         sv = hookrun.Supervisor(**CLEAN)

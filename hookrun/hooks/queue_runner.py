@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ class QueueRunnerHook(Hook):
         graph under `GraphKeys.QUEUE_RUNNERS`.
     """
 
-    priority = 1000
+    priority = math.inf
 
     def __init__(self, queue_runners: Sequence[Any] | None = None) -> None:
         self._queue_runners = queue_runners
