@@ -47,8 +47,9 @@ class PreparedRun:
         handlers = [tf_internals.fetch_handler(session.graph, part) for part in parts]
         if None in handlers:
             raise NotPreparable
-        self._feeds = {key: _Feed(session.graph, key) for key in feed_keys}
-        fed = {id(key) for key in self._feeds}
+        keys = list(feed_keys)
+        self._feeds = [_Feed(session.graph, key) for key in keys]
+        fed = set(map(id, keys))
         positions: dict[int, int] = {}
         tensors: list[Any] = []
         targets: dict[Any, None] = {}
@@ -64,25 +65,21 @@ class PreparedRun:
             self._builders.append(_builder(session, part, handler, positions))
         if not tensors and not targets:
             raise NotPreparable
-        self._run = tf_internals.raw_run(session, tensors, list(targets))
+        self._run = tf_internals.raw_run(session, keys, tensors, list(targets))
 
     def __call__(self, feed_dict: Mapping[Any, Any] | None, inline: bool = False) -> list[Any]:
         """Run, and return the results of each part.
 
         Args:
-          feed_dict: Values for exactly the `feed_keys`.
+          feed_dict: Values for exactly the `feed_keys`, in their order.
           inline: True to run on the calling thread alone.
 
         Raises:
           NotPreparable: If a value needs `Session.run`, which converts it or says what is wrong with it.
           tf.errors.OpError: What `Session.run` raises.
         """
-        feeds = {}
-        if feed_dict:
-            for key, value in feed_dict.items():
-                feed = self._feeds[key]
-                feeds[feed.output] = feed.array(value)
-        values = self._run(feeds, inline)
+        fed = feed_dict.values() if feed_dict else ()
+        values = self._run([feed.array(value) for feed, value in zip(self._feeds, fed, strict=True)], inline)
         values.append(None)  # the result of an operation
         return [build(values) for build in self._builders]
 
@@ -132,7 +129,6 @@ class _Feed:
     def __init__(self, graph: tf.Graph, key: Any) -> None:
         if not isinstance(key, tf.Tensor) or key.graph is not graph or not graph.is_feedable(key):
             raise NotPreparable
-        self.output = tf_internals.output_of(key)
         self._dtype = np.dtype(key.dtype.as_numpy_dtype)
         self._shape = key.shape
         self._dims = tuple(key.shape.as_list()) if key.shape.rank is not None else None

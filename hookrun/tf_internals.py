@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 try:
-    from tensorflow.core.protobuf import config_pb2
+    from tensorflow.core.protobuf.config_pb2 import CallableOptions
     from tensorflow.python.client import pywrap_tf_session
     from tensorflow.python.client.session import SessionInterface, _FetchHandler
 
@@ -18,10 +19,11 @@ try:
         name
         for owner, name in [
             (pywrap_tf_session, "TF_SessionRun_wrapper"),
+            (pywrap_tf_session, "TF_SessionRunCallable"),
             (pywrap_tf_session, "TF_NewBufferFromString"),
             (tf.compat.v1.Session, "_do_call"),
-            (tf.compat.v1.Session, "_make_callable_from_options"),
             (tf.compat.v1.Session, "_extend_graph"),
+            (tf.compat.v1.Session, "_make_callable_from_options"),
             (_TENSOR, "_as_tf_output"),
             (_TENSOR.op, "_c_op"),
         ]
@@ -35,7 +37,6 @@ __all__ = [
     "SessionInterface",
     "can_prepare",
     "fetch_handler",
-    "output_of",
     "raw_run",
     "saves_relative_paths",
     "shared_fetch",
@@ -45,10 +46,11 @@ can_prepare = not _MISSING
 """False where TensorFlow lacks one of the names that prepared runs and snapshots need: everything goes
 through `Session.run`, and a model is saved without a snapshot."""
 
+RawRun = Callable[[list[Any], bool], list[Any]]
+
+_INLINE = tf.compat.v1.RunOptions(inter_op_thread_pool=-1)
 if can_prepare:
-    _INLINE = pywrap_tf_session.TF_NewBufferFromString(
-        tf.compat.v1.RunOptions(inter_op_thread_pool=-1).SerializeToString()
-    )
+    _INLINE_BUFFER = pywrap_tf_session.TF_NewBufferFromString(_INLINE.SerializeToString())
 
 
 def fetch_handler(graph: tf.Graph, fetches: Any) -> Any:
@@ -56,25 +58,62 @@ def fetch_handler(graph: tf.Graph, fetches: Any) -> Any:
     return _FetchHandler(graph, fetches, {})
 
 
-def output_of(tensor: Any) -> Any:
-    """The key under which the raw run is fed `tensor`."""
-    return tensor._as_tf_output()
-
-
-def raw_run(session: Any, tensors: Sequence[Any], targets: Sequence[Any]) -> Callable[[Any, bool], list[Any]]:
+def raw_run(session: Any, feeds: Sequence[Any], tensors: Sequence[Any], targets: Sequence[Any]) -> RawRun:
     """A function that runs `tensors` and `targets` with nothing left to prepare.
 
-    It takes a dictionary from `output_of` to arrays and whether to run on the calling thread alone, and
-    returns the values of `tensors`. Errors are those of `Session.run`.
+    It takes the arrays that are fed to the tensors in `feeds`, and whether to run on the calling thread
+    alone, and returns the values of `tensors`. Errors are those of `Session.run`.
     """
+    session._extend_graph()
+    if not session.sess_str and all(map(_is_number, tensors)):
+        return _callable_run(session, feeds, tensors, targets)
+    return _session_run(session, feeds, tensors, targets)
+
+
+def _is_number(tensor: Any) -> bool:
+    """True for what a callable returns a copy of. Arrays it returns are views of live buffers."""
+    dtype = tensor.dtype
+    return bool(tensor.shape.rank == 0 and (dtype.is_integer or dtype.is_floating or dtype.is_bool))
+
+
+def _callable_run(
+    session: Any, feeds: Sequence[Any], tensors: Sequence[Any], targets: Sequence[Any]
+) -> RawRun:
+    options = CallableOptions(
+        feed=[tensor.name for tensor in feeds],
+        fetch=[tensor.name for tensor in tensors],
+        target=[op.name for op in targets],
+    )
+    call, run, session_handle = session._do_call, pywrap_tf_session.TF_SessionRunCallable, session._session
+    made: dict[bool, Any] = {}
+    making = threading.Lock()
+
+    def make(inline: bool) -> Any:
+        with making:  # a second one in its place would release the handle that another thread runs
+            if inline not in made:
+                own = CallableOptions(run_options=_INLINE if inline else None)
+                own.MergeFrom(options)
+                made[inline] = call(session._make_callable_from_options, own)
+        return made[inline]
+
+    def raw(values: list[Any], inline: bool) -> list[Any]:
+        prepared = made.get(inline) or make(inline)
+        return call(run, session_handle, prepared._handle, values, None)  # type: ignore[no-any-return]
+
+    return raw
+
+
+def _session_run(
+    session: Any, feeds: Sequence[Any], tensors: Sequence[Any], targets: Sequence[Any]
+) -> RawRun:
+    inputs = [tensor._as_tf_output() for tensor in feeds]
     outputs = [tensor._as_tf_output() for tensor in tensors]
     operations = [op._c_op for op in targets]
-    call, run, handle = session._do_call, pywrap_tf_session.TF_SessionRun_wrapper, session._session
-    session._extend_graph()
+    call, run, session_handle = session._do_call, pywrap_tf_session.TF_SessionRun_wrapper, session._session
 
-    def raw(feeds: Any, inline: bool) -> list[Any]:
-        options = _INLINE if inline else None
-        return call(run, handle, options, feeds, outputs, operations, None)  # type: ignore[no-any-return]
+    def raw(values: list[Any], inline: bool) -> list[Any]:
+        fed, options = dict(zip(inputs, values, strict=True)), _INLINE_BUFFER if inline else None
+        return call(run, session_handle, options, fed, outputs, operations, None)  # type: ignore[no-any-return]
 
     return raw
 
@@ -86,9 +125,8 @@ def shared_fetch(session: Any, tensors: Sequence[Any]) -> Callable[[], list[Any]
     resource variable stays as it is, since the next update goes to a new one; that of a reference variable
     changes.
     """
-    options = tf.compat.v1.RunOptions(inter_op_thread_pool=-1)
-    callable_options = config_pb2.CallableOptions(fetch=[t.name for t in tensors], run_options=options)
-    return session._make_callable_from_options(callable_options)  # type: ignore[no-any-return]
+    options = CallableOptions(fetch=[tensor.name for tensor in tensors], run_options=_INLINE)
+    return session._make_callable_from_options(options)  # type: ignore[no-any-return]
 
 
 def saves_relative_paths(saver: Any) -> bool:
