@@ -172,6 +172,18 @@ class Bus:
         except Exception as error:  # logged by the signal; raised by the next step and by stop()
             self._coord.fail(error)
 
+    def deliver(self, signal: signals.Signal, calls: Iterable[tuple[Callable[[Any, Any], Any], Any]]) -> None:
+        """As `send`, but only to the receivers in `calls`, each with an event of its own.
+
+        Args:
+          signal: One of `hookrun.signals`.
+          calls: Receivers with their events.
+        """
+        try:
+            signal.deliver(self, calls)
+        except Exception as error:  # as in `send`
+            self._coord.fail(error)
+
     def hook_times(self) -> list[HookTime]:
         """The time that each receiver has taken in the current session, or the one before.
 

@@ -56,8 +56,6 @@ class Step:
     """What `session.run` returns to the program, in the structure of its fetches."""
     values: Any = None
     """The values of the receiver's own `fetches`, in their structure; None without fetches."""
-    own: Mapping[Any, Step] = field(default_factory=dict, repr=False)
-    """For each receiver whose `fetches` rode in this step, the event that it gets instead of this one."""
 
 
 @dataclass(slots=True)

@@ -17,7 +17,8 @@ class StepGate:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._holds: dict[int, int] = {}  # per thread; each changes its own
         self._alone: int | None = None
         self._waiting = 0
@@ -28,7 +29,7 @@ class StepGate:
         if holds or self._alone == thread:
             self._holds[thread] = holds + 1
             return
-        with self._changed:
+        with self._lock:
             while self._waiting or self._alone is not None:
                 self._changed.wait()
             self._holds[thread] = 1
@@ -39,7 +40,7 @@ class StepGate:
         if holds:
             self._holds[thread] = holds
             return
-        with self._changed:
+        with self._lock:
             del self._holds[thread]
             if self._waiting:
                 self._changed.notify_all()

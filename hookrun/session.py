@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +12,11 @@ import tensorflow as tf
 
 from hookrun import events, signals, tf_internals
 from hookrun.prepared import InlineChoice, InlineSteps, NotPreparable, PreparedRun
+from hookrun.subscriptions import Subscription
 
 if TYPE_CHECKING:
     from hookrun.gate import StepGate
     from hookrun.steps import StepOps
-    from hookrun.subscriptions import Subscription
     from hookrun.supervisor import Supervisor
 
 __all__ = ["ManagedSession", "TrainingSteps", "as_int", "manage"]
@@ -78,7 +78,7 @@ class ManagedSession(tf.compat.v1.Session):
             results, reads, *values = self._run_variant(
                 variant, plan.inline, feed_dict, options, run_metadata
             )
-            steps.done(self, variant, results, reads, values)
+            steps.done(self, listeners, variant, results, reads, values)
             return results
 
     def _run_variant(
@@ -203,11 +203,26 @@ class _Variant:
         groups: dict[int, list[Subscription]] = {}
         for rider in riders:  # those that fetch the same object share its value
             groups.setdefault(id(rider.fetches), []).append(rider)
-        self.groups = list(groups.values())
-        self.parts = parts + [group[0].fetches for group in self.groups]
+        self.positions: dict[Any, int] = {
+            rider: i for i, group in enumerate(groups.values()) for rider in group
+        }
+        self.parts = parts + [group[0].fetches for group in groups.values()]
         self.has_reads = reads is not None
+        self._calls: tuple[_Listeners | None, list[tuple[Any, int]]] = (None, [])
         self._prepared: PreparedRun | None = None
         self._tried = not can_prepare
+
+    def calls(self, listeners: _Listeners) -> list[tuple[Any, int]]:
+        """Each receiver of this step, and the index of its values; -1 for one without fetches."""
+        known, calls = self._calls
+        if known is not listeners:
+            calls = [
+                (receiver, self.positions.get(receiver, -1))
+                for receiver in listeners.receivers
+                if receiver in self.positions or getattr(receiver, "fetches", None) is None
+            ]
+            self._calls = (listeners, calls)
+        return calls
 
     def prepared(self, session: ManagedSession, feed_dict: Any) -> PreparedRun | None:
         """The prepared run; None where it is left to `Session.run`."""
@@ -221,23 +236,43 @@ class _Variant:
 
 
 class _Listeners:
-    """Those who hear of training steps, sorted by whether their fetches ride in every one."""
+    """Those who hear of training steps, in the order in which they are called."""
 
     def __init__(self, references: tuple[Any, ...]) -> None:
         self.references = references
-        fetching = [
-            subscription
-            for subscription in (reference() for reference in references)
-            if getattr(subscription, "fetches", None) is not None
-        ]
-        self._fetching = tuple(fetching)
-        self._scheduled = any(subscription.trigger is not None for subscription in fetching)
+        receivers = [(reference(), reference) for reference in references]
+        # What was given to blinker's own `connect` may be held weakly, and is not held here.
+        self.receivers = [r if isinstance(r, Subscription) else _Weak(ref) for r, ref in receivers]
+        self._fetching = tuple(
+            [r for r in self.receivers if isinstance(r, Subscription) and r.fetches is not None]
+        )
+        self._scheduled = any(subscription.trigger is not None for subscription in self._fetching)
 
     def riders(self, step: int) -> tuple[Subscription, ...]:
         """The subscriptions whose fetches ride in `step`."""
         if not self._scheduled:
             return self._fetching
         return tuple([subscription for subscription in self._fetching if subscription.due(step)])
+
+
+class _Weak:
+    """A receiver that may have died."""
+
+    def __init__(self, reference: Callable[[], Any]) -> None:
+        self._reference = reference
+
+    def __call__(self, sender: Any, event: Any) -> None:
+        receiver = self._reference()
+        if receiver is not None:
+            receiver(sender, event)
+
+    @property
+    def name(self) -> str:
+        return signals.receiver_name(self._reference())
+
+    @property
+    def on_error(self) -> str:
+        return getattr(self._reference(), "on_error", "stop")
 
 
 class TrainingSteps:
@@ -325,14 +360,20 @@ class TrainingSteps:
                 self._step += 1
 
     def done(
-        self, session: ManagedSession, variant: _Variant, results: Any, reads: Any, values: list[Any]
+        self,
+        session: ManagedSession,
+        listeners: _Listeners,
+        variant: _Variant,
+        results: Any,
+        reads: Any,
+        values: list[Any],
     ) -> None:
         """A training step was run: tell those who listen."""
         step = self._number(session, variant, reads)
-        own: dict[Any, events.Step] = {}
-        for group, value in zip(variant.groups, values, strict=True):
-            own.update(dict.fromkeys(group, events.Step(step, session, results, value)))
-        self._supervisor.send(signals.step, events.Step(step, session, results, None, own))
+        told = [events.Step(step, session, results, value) for value in values]
+        told.append(events.Step(step, session, results))  # the last: that of index -1
+        calls = [(receiver, told[index]) for receiver, index in variant.calls(listeners)]
+        self._supervisor.deliver(signals.step, calls)
 
     def _number(self, session: ManagedSession, variant: _Variant, reads: Any) -> int:
         if not self._step_ops.counts_global_step:
@@ -340,14 +381,15 @@ class TrainingSteps:
                 self._step += 1
                 return self._step
         if variant.has_reads:
-            step = max(map(as_int, reads))
+            step = as_int(reads[0]) if len(reads) == 1 else max(map(as_int, reads))
         else:
             step = self._supervisor.read_global_step(session) or 0
         with self._lock:
             increment = step - self._step
             if increment > 0:
                 self._step = step
-                self._increment = min(self._increment or increment, increment)
+                if increment != self._increment:
+                    self._increment = min(self._increment or increment, increment)
         return step
 
 

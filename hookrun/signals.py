@@ -24,7 +24,7 @@ import itertools
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterator, MutableSet
+from collections.abc import Callable, Iterable, Iterator, MutableSet
 from typing import Any
 
 import blinker
@@ -133,7 +133,12 @@ class Signal(blinker.NamedSignal):
         return references
 
     def send(self, sender: Any, /, event: Any) -> None:  # type: ignore[override]
-        """Call every receiver of `sender` with `event`, on the calling thread.
+        """Call every receiver of `sender` with `event`, on the calling thread; see `deliver`."""
+        receivers = [reference() for reference in self.resolved_for(sender)]
+        self.deliver(sender, [(receiver, event) for receiver in receivers if receiver is not None])
+
+    def deliver(self, sender: Any, calls: Iterable[tuple[Receiver, Any]]) -> None:
+        """Call receivers, each with an event of its own, on the calling thread.
 
         Every receiver is called, even when an earlier one raised. Each error is logged at once, with its
         traceback and the receiver's name.
@@ -144,10 +149,7 @@ class Signal(blinker.NamedSignal):
         if self.is_muted:
             return
         first: Exception | None = None
-        for reference in self.resolved_for(sender):
-            receiver = reference()
-            if receiver is None:
-                continue
+        for receiver, event in calls:
             try:
                 receiver(sender, event)
             except Exception as error:

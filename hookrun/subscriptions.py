@@ -7,9 +7,9 @@ import inspect
 import math
 import numbers
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Literal
 
 from hookrun.signals import Signal, takes_event
@@ -128,18 +128,14 @@ class Subscription:
             return self.trigger(step)
 
     def __call__(self, supervisor: Any, event: Any) -> None:
-        """Called when the signal is sent."""
-        if self.fetches is not None:
-            event = event.own.get(self)
-            if event is None:
-                return
-        elif self.trigger is not None and not self.due(event.global_step):
+        """Called when the signal is sent; with fetches, only for the steps in which they rode."""
+        if self.trigger is not None and self.fetches is None and not self.due(event.global_step):
             return
-        start = time.perf_counter()
+        start = perf_counter()
         try:
             self._receiver(supervisor, event)
         finally:
-            secs = time.perf_counter() - start
+            secs = perf_counter() - start
             with self._lock:
                 self.time.add(secs)
 
