@@ -9,7 +9,7 @@ import tensorboardX
 from tensorboardX.event_file_writer import EventFileWriter as TensorboardXEventFileWriter
 from tensorboardX.proto.event_pb2 import Event
 
-from hookrun.writers.event_file import EventWriter
+from hookrun.writers.event_writer import EventWriter
 
 __all__ = ["file_writer"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 import atexit
 import collections
 import errno
@@ -10,20 +9,20 @@ import functools
 import logging
 import math
 import os
-import socket
-import struct
 import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, SupportsInt
 
-import tensorflow as tf
-from tensorboardX.record_writer import REGISTERED_FACTORIES, RecordWriter, directory_check
+from tensorboardX.record_writer import REGISTERED_FACTORIES, directory_check
 
-__all__ = ["EventFileWriter", "EventWriter"]
+from hookrun.writers.event_writer import EventWriter
+from hookrun.writers.record_file import EventFile, is_local
+
+__all__ = ["EventFileWriter"]
 
 _logger = logging.getLogger(__name__)
 
@@ -31,97 +30,6 @@ _PATIENCE_SECS = 0.5  # how long adding waits for a disk that has kept up so far
 _FIRST_RETRY_SECS = 0.1
 _LAST_RETRY_SECS = 5.0
 _MAX_PENDING_BYTES = 16 << 20
-
-# Field numbers of the Event message.
-_GRAPH_DEF, _SUMMARY, _SESSION_LOG, _TAGGED_RUN_METADATA, _META_GRAPH_DEF = 4, 5, 7, 8, 9
-
-_wall_time_field = struct.Struct("<Bd").pack
-
-
-class EventWriter(abc.ABC):
-    """The methods of TensorFlow's `FileWriter` that add an event. A subclass says where the event goes.
-
-    A message may come from TensorFlow, tensorboardX or tensorboard: it is known by its name. What is
-    already serialized is not parsed.
-    """
-
-    @abc.abstractmethod
-    def _add_record(self, record: bytes, droppable: bool) -> None:
-        """Take a serialized `Event`; only a `droppable` one may be left out when there are too many."""
-
-    def add_summary(self, summary: Any, global_step: SupportsInt | None = None) -> None:
-        """Add a summary, as it comes from running a summary op.
-
-        Args:
-          summary: A serialized `Summary`, as bytes, or a `Summary` message.
-          global_step: The step it belongs to: an integer, also as a numpy scalar or an array of size 1.
-
-        Raises:
-          TypeError: If `summary` is anything else.
-          ValueError: If `global_step` is not one number of 64 bits.
-        """
-        if not isinstance(summary, bytes):
-            summary = _serialized("summary", summary, "Summary", "serialized bytes or ")
-        self._add_record(_event(_SUMMARY, summary, global_step), True)
-
-    def add_event(self, event: Any) -> None:
-        """Add an `Event` message as it is, with its own time and step.
-
-        Raises:
-          TypeError: If `event` is no `Event` message.
-        """
-        record = _serialized("event", event, "Event")
-        self._add_record(record, event.WhichOneof("what") in ("summary", "log_message", None))
-
-    def add_graph(self, graph: Any, global_step: SupportsInt | None = None, graph_def: Any = None) -> None:
-        """Add a graph, which TensorBoard draws.
-
-        Args:
-          graph: A `tf.Graph`, or a `GraphDef` message; None when `graph_def` is given.
-          global_step: The step it belongs to.
-          graph_def: The older name of `graph`.
-
-        Raises:
-          TypeError: If the graph is neither.
-          ValueError: If both `graph` and `graph_def` are given.
-        """
-        if graph is not None and graph_def is not None:
-            raise ValueError("Please pass only graph, or graph_def (deprecated), but not both.")
-        graph = graph_def if graph is None else graph
-        if isinstance(graph, tf.Graph):
-            graph = graph.as_graph_def(add_shapes=True)
-        if _message_name(graph) != "GraphDef":
-            raise TypeError("The passed graph must be an instance of `Graph` or the deprecated `GraphDef`")
-        self._add_record(_event(_GRAPH_DEF, graph.SerializeToString(), global_step), False)
-
-    def add_meta_graph(self, meta_graph_def: Any, global_step: SupportsInt | None = None) -> None:
-        """Add a `MetaGraphDef` message, as `saver.export_meta_graph()` returns it.
-
-        Raises:
-          TypeError: If `meta_graph_def` is anything else.
-        """
-        payload = _serialized("meta_graph_def", meta_graph_def, "MetaGraphDef")
-        self._add_record(_event(_META_GRAPH_DEF, payload, global_step), False)
-
-    def add_session_log(self, session_log: Any, global_step: SupportsInt | None = None) -> None:
-        """Add a `SessionLog` message: a session started, stopped or saved a checkpoint.
-
-        Raises:
-          TypeError: If `session_log` is anything else.
-        """
-        payload = _serialized("session_log", session_log, "SessionLog")
-        self._add_record(_event(_SESSION_LOG, payload, global_step), False)
-
-    def add_run_metadata(self, run_metadata: Any, tag: str, global_step: SupportsInt | None = None) -> None:
-        """Add the `RunMetadata` message of one `session.run()`, under a name of its own.
-
-        Raises:
-          TypeError: If `run_metadata` is anything else.
-        """
-        payload = _serialized("run_metadata", run_metadata, "RunMetadata")
-        tagged = tf.compat.v1.summary.TaggedRunMetadata(tag=tag, run_metadata=payload)
-        payload = tagged.SerializeToString()
-        self._add_record(_event(_TAGGED_RUN_METADATA, payload, global_step), False)
 
 
 class EventFileWriter(EventWriter):
@@ -173,9 +81,7 @@ class EventFileWriter(EventWriter):
         if not flush_secs >= 0:
             raise ValueError(f"flush_secs must be a number of seconds, not {flush_secs!r}")
         self._logdir = os.fspath(logdir)
-        scheme, separator, _ = self._logdir.partition("://")
-        self._local = not separator
-        if not self._local and scheme not in REGISTERED_FACTORIES:
+        if not is_local(self._logdir) and self._logdir.partition("://")[0] not in REGISTERED_FACTORIES:
             raise ValueError(
                 f"logdir must be a local path, or a URL of {', '.join(REGISTERED_FACTORIES)}, not {logdir!r}"
             )
@@ -186,7 +92,7 @@ class EventFileWriter(EventWriter):
         self._run_metadata_tags: set[str] = set()
 
         self._disk = threading.Lock()  # held by the one thread that writes; guards the next two
-        self._file: _EventFile | None = None
+        self._file: EventFile | None = None
         self._created_ns = 0
         self._lock = threading.RLock()  # never held while writing; guards all below
         self._due = threading.Condition(self._lock)  # the writer thread waits for it
@@ -378,72 +284,19 @@ class EventFileWriter(EventWriter):
             )
 
     def _make_directory(self) -> None:
-        if self._local:
+        if is_local(self._logdir):
             os.makedirs(self._logdir, exist_ok=True)
         else:
             directory_check(self._logdir)
 
-    def _new_file(self) -> _EventFile:
+    def _new_file(self) -> EventFile:
         if self._file is not None:
             self._file.close()
         self._make_directory()
         while True:
             self._created_ns = max(time.time_ns(), self._created_ns + 1)
-            seconds, nanoseconds = divmod(self._created_ns, 10**9)
-            created = f"{seconds:010d}.{nanoseconds:09d}"
-            origin = f"{socket.gethostname()}.{os.getpid()}"
-            name = f"events.out.tfevents.{created}.{origin}{self._filename_suffix}"
             with suppress(FileExistsError):
-                return _EventFile(os.path.join(self._logdir, name), self._local)
-
-
-class _EventFile:
-    """An event file that holds a batch of events as a whole, or nothing of it. For one thread at a time.
-
-    Raises:
-      FileExistsError: If there is a local file at `path`.
-    """
-
-    def __init__(self, path: str, local: bool) -> None:
-        if local:
-            open(path, "xb").close()  # RecordWriter would empty a file that exists
-        self._path = path
-        self._local = local
-        self._writer: Any = None
-        self._synced_bytes = 0
-
-    def exists(self) -> bool:
-        return not self._local or os.path.exists(self._path)
-
-    def append(self, records: Iterable[bytes]) -> None:
-        """Write and sync `records`. When that raises, the file is as before, and closed."""
-        try:
-            if self._writer is None:
-                self._writer = RecordWriter(self._path)
-                version = tf.compat.v1.Event(wall_time=time.time(), file_version="brain.Event:2")
-                self._writer.write(version.SerializeToString())
-            for record in records:
-                self._writer.write(record)
-            self._writer.flush()
-            if self._local:
-                self._synced_bytes = os.path.getsize(self._path)
-        except BaseException:
-            self.close()  # first, since it writes what is still buffered
-            self._cut()
-            raise
-
-    def close(self) -> None:
-        """Close the file. What was appended is synced already, so an error means no loss."""
-        if self._writer is not None:
-            with suppress(Exception):
-                self._writer.close()
-
-    def _cut(self) -> None:
-        with suppress(OSError):
-            if self._synced_bytes:
-                os.truncate(self._path, self._synced_bytes)
-            elif self._local:
-                os.unlink(self._path)
+                return EventFile(self._logdir, self._created_ns, self._filename_suffix)
 
 
 def _write_when_due(reference: weakref.ref[EventFileWriter], due: threading.Condition) -> None:
@@ -467,40 +320,3 @@ def _close_at_exit(reference: weakref.ref[EventFileWriter]) -> None:
     writer = reference()
     if writer is not None:
         writer.__del__()
-
-
-def _event(field: int, payload: bytes, global_step: SupportsInt | None) -> bytes:
-    """A serialized `Event` of this moment, with `payload` as the field of that number."""
-    step = b"" if global_step is None else b"\x10" + _varint(_int64(global_step))
-    tag_and_size = bytes((field << 3 | 2,)) + _varint(len(payload))
-    return b"".join((_wall_time_field(9, time.time()), step, tag_and_size, payload))
-
-
-def _int64(step: Any) -> int:
-    """An integer as the unsigned number with the same 64 bits."""
-    value = int(step.item() if hasattr(step, "item") else step)  # int() refuses arrays that are no scalars
-    if not -(1 << 63) <= value < 1 << 63:
-        raise ValueError(f"global_step must be a number of 64 bits, not {value}")
-    return value & (1 << 64) - 1
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def _message_name(value: Any) -> str | None:
-    return getattr(getattr(type(value), "DESCRIPTOR", None), "name", None)
-
-
-def _serialized(argument: str, value: Any, message: str, alternative: str = "") -> bytes:
-    if _message_name(value) != message:
-        raise TypeError(
-            f"{argument} must be {alternative}a message of type {message}, not {type(value).__name__}"
-        )
-    record: bytes = value.SerializeToString()
-    return record

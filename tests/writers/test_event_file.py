@@ -28,7 +28,7 @@ from tensorboard.compat.proto import summary_pb2 as tensorboard_summary
 from tensorboardX.proto import event_pb2 as tensorboardx_event
 from tensorboardX.proto import summary_pb2 as tensorboardx_summary
 
-from hookrun.writers import EventFileWriter, event_file
+from hookrun.writers import EventFileWriter, record_file
 
 tf1 = tf.compat.v1
 BOUND = 60  # seconds after which a wait has failed
@@ -144,7 +144,7 @@ def disk(monkeypatch):
             super().flush()
             disk.outcomes.put(True)
 
-    monkeypatch.setattr(event_file, "RecordWriter", RecordWriter)
+    monkeypatch.setattr(record_file, "RecordWriter", RecordWriter)
     yield disk
     disk.works.set()
 
