@@ -9,18 +9,20 @@ import functools
 import logging
 import math
 import os
+import sys
 import threading
 import time
 import warnings
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, SupportsInt
 
 from tensorboardX.record_writer import REGISTERED_FACTORIES, directory_check
 
 from hookrun.writers.event_writer import EventWriter
 from hookrun.writers.record_file import EventFile, is_local
+from hookrun.writers.vocabulary import Vocabulary
 
 __all__ = ["EventFileWriter"]
 
@@ -34,6 +36,10 @@ _MAX_PENDING_BYTES = 16 << 20
 
 class EventFileWriter(EventWriter):
     """Writes event files that TensorBoard reads. Takes the place of `tf.compat.v1.summary.FileWriter`.
+
+    It has also the methods of `tensorboardX.SummaryWriter`: `add_scalar`, `add_histogram`, `add_image`,
+    `add_text`, `add_hparams`, ... Those of them that write to directories of their own do so through writers
+    that are flushed and closed with this one.
 
     All methods may be called from any thread. Adding only puts the event into a queue. A thread of the
     writer takes all queued events at once, writes them and syncs them to disk: the first one right away,
@@ -100,11 +106,13 @@ class EventFileWriter(EventWriter):
         self._pending: collections.deque[bytes] = collections.deque()
         self._pending_bytes = 0
         self._due_time = -math.inf
+        self._flush_asked = False  # since the thread took what it writes
         self._retry_secs = _FIRST_RETRY_SECS
         self._failing = False
         self._keeping_up = True
         self._dropped = 0
         self._thread: threading.Thread | None = None
+        self._beneath: dict[str, EventFileWriter] = {}
 
         self._make_directory()
         self._pid = os.getpid()
@@ -119,6 +127,22 @@ class EventFileWriter(EventWriter):
     def get_logdir(self) -> str:
         """The directory of the file, as a string."""
         return self._logdir
+
+    def add_graph(self, graph: Any, *arguments: Any, **keywords: Any) -> None:
+        """Add a graph, which TensorBoard draws.
+
+        Args:
+          graph: A `tf.Graph` or a `GraphDef` message, with the arguments that `FileWriter.add_graph` takes;
+            or a PyTorch module, with those that tensorboardX's `add_graph` takes.
+
+        Raises:
+          TypeError: If the graph is none of these.
+        """
+        torch: Any = sys.modules.get("torch")
+        if torch is not None and isinstance(graph, torch.nn.Module):
+            self._vocabulary.add_graph(graph, *arguments, **keywords)
+        else:
+            super().add_graph(graph, *arguments, **keywords)
 
     def add_run_metadata(self, run_metadata: Any, tag: str, global_step: SupportsInt | None = None) -> None:
         """Add the `RunMetadata` message of one `session.run()`, under a name of its own.
@@ -141,8 +165,24 @@ class EventFileWriter(EventWriter):
         Raises:
           OSError: If that failed. The events stay queued and are tried again.
         """
-        if not self._closed:
-            self._write_pending()
+        with ExitStack() as others:
+            for writer in self._writers_beneath():
+                others.callback(writer.flush)
+            if not self._closed:
+                self._write_pending()
+
+    def flush_soon(self) -> None:
+        """Have the writer's thread write and sync everything added before, and do not wait for it.
+
+        While the disk fails, the next attempt is made when it is due.
+        """
+        with self._lock:
+            if self._pending and not self._failing:
+                self._due_time = -math.inf
+                self._flush_asked = True
+                self._due.notify()
+        for writer in self._writers_beneath():
+            writer.flush_soon()
 
     def close(self) -> None:
         """Write and sync what is queued, end the thread and close the file. Later events are ignored.
@@ -150,6 +190,66 @@ class EventFileWriter(EventWriter):
         Raises:
           OSError: If events were lost because this last attempt failed too; it says how many.
         """
+        with ExitStack() as others:
+            for writer in self._writers_beneath():
+                others.callback(writer.close)
+            self._close()
+
+    def reopen(self) -> None:
+        """Take events again after `close`, into a new file. Does nothing when the writer is open."""
+        with self._lock:
+            if self._closed:
+                self._closed = False
+                self._due_time = -math.inf
+                self._dropped = 0
+                atexit.register(self._at_exit)
+        for writer in self._writers_beneath():
+            writer.reopen()
+
+    def beneath(self, name: str) -> EventFileWriter:
+        """The writer of the directory `name` in this one's: flushed, closed and reopened with this one.
+
+        Raises:
+          OSError: If the directory cannot be made.
+        """
+        with self._lock:
+            writer = self._beneath.get(name)
+            if writer is None:
+                writer = self._beneath[name] = EventFileWriter(
+                    os.path.join(self._logdir, name),
+                    self._max_queue,
+                    self._flush_secs,
+                    self._filename_suffix,
+                    clock=self._clock,
+                )
+                if self._closed:
+                    writer.close()
+            return writer
+
+    def __getattr__(self, name: str) -> Any:
+        """The methods of tensorboardX."""
+        if name.startswith("_") or not hasattr(Vocabulary, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._vocabulary, name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(name for name in dir(Vocabulary) if name.startswith("add_"))]
+
+    @functools.cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(self)
+
+    def __enter__(self) -> EventFileWriter:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._closed and self._pid == os.getpid():  # the file is not that of a forked child
+            self.close()
+
+    def _close(self) -> None:
         with self._lock:
             if self._closed:
                 return
@@ -177,25 +277,6 @@ class EventFileWriter(EventWriter):
             if self._dropped:
                 _logger.warning("%d events for %s were dropped.", self._dropped, self._logdir)
 
-    def reopen(self) -> None:
-        """Take events again after `close`, into a new file. Does nothing when the writer is open."""
-        with self._lock:
-            if self._closed:
-                self._closed = False
-                self._due_time = -math.inf
-                self._dropped = 0
-                atexit.register(self._at_exit)
-
-    def __enter__(self) -> EventFileWriter:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if not self._closed and self._pid == os.getpid():  # the file is not that of a forked child
-            self.close()
-
     def _add_record(self, record: bytes, droppable: bool) -> None:
         with self._lock:
             if droppable and self._is_full() and self._keeping_up and not self._closed:
@@ -217,6 +298,10 @@ class EventFileWriter(EventWriter):
             _logger.warning(
                 "%d events wait to be written to %s: further ones are dropped.", self._max_queue, self._logdir
             )
+
+    def _writers_beneath(self) -> list[EventFileWriter]:
+        with self._lock:
+            return list(self._beneath.values())
 
     def _is_full(self) -> bool:
         return len(self._pending) >= self._max_queue
@@ -247,6 +332,7 @@ class EventFileWriter(EventWriter):
         with self._disk:
             with self._lock:
                 batch = list(self._pending)
+                self._flush_asked = False
             if not batch:
                 return
             try:
@@ -262,7 +348,7 @@ class EventFileWriter(EventWriter):
                 for record in batch:
                     self._pending.popleft()
                     self._pending_bytes -= len(record)
-                self._due_time = self._clock() + self._flush_secs
+                self._due_time = -math.inf if self._flush_asked else self._clock() + self._flush_secs
                 self._retry_secs = _FIRST_RETRY_SECS
                 recovered, self._failing = self._failing, False
                 self._keeping_up = True

@@ -28,12 +28,15 @@ class EventWriter(abc.ABC):
     def _add_record(self, record: bytes, droppable: bool) -> None:
         """Take a serialized `Event`; only a `droppable` one may be left out when there are too many."""
 
-    def add_summary(self, summary: Any, global_step: SupportsInt | None = None) -> None:
+    def add_summary(
+        self, summary: Any, global_step: SupportsInt | None = None, walltime: float | None = None
+    ) -> None:
         """Add a summary, as it comes from running a summary op.
 
         Args:
           summary: A serialized `Summary`, as bytes, or a `Summary` message.
           global_step: The step it belongs to: an integer, also as a numpy scalar or an array of size 1.
+          walltime: Its time in seconds since 1970; now if None.
 
         Raises:
           TypeError: If `summary` is anything else.
@@ -41,15 +44,19 @@ class EventWriter(abc.ABC):
         """
         if not isinstance(summary, bytes):
             summary = _serialized("summary", summary, "Summary", "serialized bytes or ")
-        self._add_record(_event(_SUMMARY, summary, global_step), True)
+        self._add_record(_event(_SUMMARY, summary, global_step, walltime), True)
 
-    def add_event(self, event: Any) -> None:
-        """Add an `Event` message as it is, with its own time and step.
+    def add_event(self, event: Any, step: SupportsInt | None = None, walltime: float | None = None) -> None:
+        """Add an `Event` message as it is, with its own time and step unless others are given.
 
         Raises:
           TypeError: If `event` is no `Event` message.
         """
         record = _serialized("event", event, "Event")
+        if step is not None:
+            record += _step_field(step)  # of a field that comes twice, the last one counts
+        if walltime is not None:
+            record += _wall_time_field(9, walltime)
         self._add_record(record, event.WhichOneof("what") in ("summary", "log_message", None))
 
     def add_graph(self, graph: Any, global_step: SupportsInt | None = None, graph_def: Any = None) -> None:
@@ -103,11 +110,18 @@ class EventWriter(abc.ABC):
         self._add_record(_event(_TAGGED_RUN_METADATA, payload, global_step), False)
 
 
-def _event(field: int, payload: bytes, global_step: SupportsInt | None) -> bytes:
-    """A serialized `Event` of this moment, with `payload` as the field of that number."""
-    step = b"" if global_step is None else b"\x10" + _varint(_int64(global_step))
+def _event(
+    field: int, payload: bytes, global_step: SupportsInt | None, walltime: float | None = None
+) -> bytes:
+    """A serialized `Event`, of this moment if not of another, with `payload` as the field of that number."""
+    time_field = _wall_time_field(9, time.time() if walltime is None else walltime)
+    step = b"" if global_step is None else _step_field(global_step)
     tag_and_size = bytes((field << 3 | 2,)) + _varint(len(payload))
-    return b"".join((_wall_time_field(9, time.time()), step, tag_and_size, payload))
+    return b"".join((time_field, step, tag_and_size, payload))
+
+
+def _step_field(step: SupportsInt) -> bytes:
+    return b"\x10" + _varint(_int64(step))
 
 
 def _int64(step: Any) -> int:

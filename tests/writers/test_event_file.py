@@ -466,6 +466,36 @@ def test_first_event_is_written_at_once_and_later_ones_every_flush_secs(tmp_path
         assert steps(tmp_path) == [1, 2, 3, 4]
 
 
+def test_flush_soon_has_everything_written_without_waiting(tmp_path, disk):
+    with EventFileWriter(tmp_path) as writer:
+        writer.flush_soon()  # there is nothing to write
+        writer.add_summary(scalar(1.0), 1)
+        assert disk.outcome() is True
+        for step in (2, 4):
+            writer.add_summary(scalar(1.0), step)
+            disk.hang()
+            writer.flush_soon()
+            assert disk.hangs.wait(BOUND)
+            writer.add_summary(scalar(1.0), step + 1)
+            writer.flush_soon()  # while it is being written, without what was added since
+            disk.works.set()
+            assert disk.outcome() is True and disk.outcome() is True
+            assert steps(tmp_path) == list(range(1, step + 2))
+
+
+def test_flush_soon_does_not_hurry_a_disk_that_fails(tmp_path, disk):
+    with EventFileWriter(tmp_path, clock=Clock()) as writer:
+        disk.fail()
+        writer.add_summary(scalar(1.0), 1)
+        assert disk.outcome() is disk.error
+        writer.add_summary(scalar(1.0), 2)
+        writer.flush_soon()
+        with pytest.raises(queue.Empty):
+            disk.outcomes.get(timeout=0.05)
+        disk.error = None
+    assert steps(tmp_path) == [1, 2]
+
+
 def test_first_event_after_reopening_is_written_at_once(tmp_path, disk):
     writer = EventFileWriter(tmp_path)
     for step in range(2):
