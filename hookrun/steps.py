@@ -98,7 +98,8 @@ class StepOps:
         reads = [self._reads[op] for op in step_ops]
         return None if any(read is None for read in reads) else reads
 
-    def unfed_placeholders(self, fetches: Iterable[Any], fed: Collection[int]) -> list[Any]:
+    @staticmethod
+    def unfed_placeholders(fetches: Iterable[Any], fed: Collection[int]) -> list[Any]:
         """The placeholders that running `fetches` needs a value for and that are not in `fed`."""
         return [op for op in _ancestors(fetches, fed) if op.type == "Placeholder"]
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from hookrun import events
 from hookrun.hooks.base import Hook
+from hookrun.writers import flush_soon
 
 if TYPE_CHECKING:
     from hookrun.supervisor import Supervisor
@@ -52,4 +53,5 @@ class StepCounterHook(Hook):
             value=[tf.compat.v1.Summary.Value(tag=tag, simple_value=steps_per_sec)]
         )
         supervisor.summary_computed(event.session, summary, step)
+        flush_soon(supervisor.summary_writer)
         _logger.info("%s: %g", tag, steps_per_sec)
