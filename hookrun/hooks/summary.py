@@ -88,7 +88,9 @@ class SummaryHook(Hook):
         except tf.errors.InvalidArgumentError:  # perhaps of a histogram
             values, step = supervisor.run_with_global_step(event.session, summaries.fetches)
             summary = summaries.merged(supervisor, event.session, values)
-        self._write(supervisor, event.session, summary, event.session.last_step if step is None else step)
+        if step is None:
+            step = event.session.last_step or None
+        self._write(supervisor, event.session, summary, step)
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         self._writers.close()
@@ -106,7 +108,9 @@ class SummaryHook(Hook):
                 supervisor.add_hook(self._ride)
         return self._summaries
 
-    def _write(self, supervisor: Supervisor, session: ManagedSession, summary: bytes, step: int) -> None:
+    def _write(
+        self, supervisor: Supervisor, session: ManagedSession, summary: bytes, step: int | None
+    ) -> None:
         _logger.info("Recording summary at step %s.", step)
         if supervisor.summary_writer is not None or not self._writers:
             supervisor.summary_computed(session, summary, step)

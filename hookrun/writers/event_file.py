@@ -113,6 +113,7 @@ class EventFileWriter(EventWriter):
         self._dropped = 0
         self._thread: threading.Thread | None = None
         self._beneath: dict[str, EventFileWriter] = {}
+        self._start: tuple[Any, SupportsInt | None] | None = None
 
         self._make_directory()
         self._pid = os.getpid()
@@ -143,6 +144,21 @@ class EventFileWriter(EventWriter):
             self._vocabulary.add_graph(graph, *arguments, **keywords)
         else:
             super().add_graph(graph, *arguments, **keywords)
+
+    def add_session_log(self, session_log: Any, global_step: SupportsInt | None = None) -> None:
+        """Add a `SessionLog` message: a session started, stopped or saved a checkpoint.
+
+        A start holds for the directories beneath too: TensorBoard drops what an earlier run wrote after it.
+
+        Raises:
+          TypeError: If `session_log` is anything else.
+        """
+        super().add_session_log(session_log, global_step)
+        if session_log.status == session_log.START:
+            with self._lock:
+                self._start = (session_log, global_step)
+                for writer in self._beneath.values():
+                    writer.add_session_log(session_log, global_step)
 
     def add_run_metadata(self, run_metadata: Any, tag: str, global_step: SupportsInt | None = None) -> None:
         """Add the `RunMetadata` message of one `session.run()`, under a name of its own.
@@ -222,6 +238,8 @@ class EventFileWriter(EventWriter):
                     self._filename_suffix,
                     clock=self._clock,
                 )
+                if self._start is not None:
+                    writer.add_session_log(*self._start)
                 if self._closed:
                     writer.close()
             return writer

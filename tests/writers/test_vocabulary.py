@@ -173,6 +173,18 @@ def test_add_scalars_writes_each_to_a_run_of_its_own_that_closes_with_the_writer
     assert events(tmp_path / "losses" / "new") == []
 
 
+def test_a_restart_draws_no_curve_of_add_scalars_twice(tmp_path):
+    for first, last in ((1, 15), (11, 20)):
+        with EventFileWriter(tmp_path) as writer:
+            writer.add_scalars("before", {"train": 0}, 1)
+            writer.add_session_log(tf1.SessionLog(status=tf1.SessionLog.START), first)
+            for step in range(first, last + 1):
+                writer.add_scalars("losses", {"train": step}, step)
+        assert len(events(tmp_path / "before" / "train")) == (2 if first == 1 else 4)
+    curve = EventAccumulator(str(tmp_path / "losses" / "train")).Reload().Scalars("losses")
+    assert [point.step for point in curve] == list(range(1, 21))
+
+
 def test_add_hparams_twice_in_one_second_loses_nothing(tmp_path):
     with EventFileWriter(tmp_path) as writer:
         writer.add_hparams({"lr": 0.1}, {"accuracy": 0.5}, name="trial", global_step=3)
