@@ -13,14 +13,15 @@ import tensorflow as tf
 
 import hookrun
 from hookrun import hooks, signals, writers
+from hookrun.hooks.step_counter import HOOK_TIMES
 
 tf1 = tf.compat.v1
 
 
 def summaries(events):
-    """The step and the tags of each summary but the steps per second."""
+    """The step and the tags of each summary but those of `StepCounterHook`."""
     found = [(e.step, {v.tag for v in e.summary.value}) for e in events if e.WhichOneof("what") == "summary"]
-    return [row for row in found if row[1] != {"global_step/sec"}]
+    return [row for row in found if row[1] not in ({"global_step/sec"}, {HOOK_TIMES})]
 
 
 def values(events, tag):
