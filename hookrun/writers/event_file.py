@@ -34,6 +34,9 @@ _LAST_RETRY_SECS = 5.0
 _MAX_PENDING_BYTES = 16 << 20
 
 
+_writers: weakref.WeakSet[EventFileWriter] = weakref.WeakSet()
+
+
 class EventFileWriter(EventWriter):
     """Writes event files that TensorBoard reads. Takes the place of `tf.compat.v1.summary.FileWriter`.
 
@@ -55,6 +58,8 @@ class EventFileWriter(EventWriter):
     (deleted if that is nothing), and everything queued is tried again in a new file, after 0.1 s at first
     and then after up to 5 s. No record is torn, lost or written twice by this. Storage that cannot be cut
     (``gs://``, ``s3://``) may show an event twice.
+
+    A forked child that adds events has a queue, a thread and a file of its own.
 
     The file is created with the first event, and its name is never in use yet. Names sort in the order of
     creation. A writer that is not closed is closed at the end of the interpreter, or when it is collected.
@@ -97,9 +102,20 @@ class EventFileWriter(EventWriter):
         self._clock = clock
         self._run_metadata_tags: set[str] = set()
 
-        self._disk = threading.Lock()  # held by the one thread that writes; guards the next two
-        self._file: EventFile | None = None
         self._created_ns = 0
+        self._beneath: dict[str, EventFileWriter] = {}
+        self._start: tuple[Any, SupportsInt | None] | None = None
+        self._set_up()
+
+        self._make_directory()
+        self._at_exit = functools.partial(_close_at_exit, weakref.ref(self))
+        _writers.add(self)
+        self.reopen()
+
+    def _set_up(self) -> None:
+        """An empty queue, and no file and thread yet."""
+        self._disk = threading.Lock()  # held by the one thread that writes; guards the next
+        self._file: EventFile | None = None
         self._lock = threading.RLock()  # never held while writing; guards all below
         self._due = threading.Condition(self._lock)  # the writer thread waits for it
         self._room = threading.Condition(self._lock)  # adding threads wait for it
@@ -112,13 +128,6 @@ class EventFileWriter(EventWriter):
         self._keeping_up = True
         self._dropped = 0
         self._thread: threading.Thread | None = None
-        self._beneath: dict[str, EventFileWriter] = {}
-        self._start: tuple[Any, SupportsInt | None] | None = None
-
-        self._make_directory()
-        self._pid = os.getpid()
-        self._at_exit = functools.partial(_close_at_exit, weakref.ref(self))
-        self.reopen()
 
     @property
     def dropped(self) -> int:
@@ -264,7 +273,7 @@ class EventFileWriter(EventWriter):
         self.close()
 
     def __del__(self) -> None:
-        if not self._closed and self._pid == os.getpid():  # the file is not that of a forked child
+        if not self._closed:
             self.close()
 
     def _close(self) -> None:
@@ -320,6 +329,13 @@ class EventFileWriter(EventWriter):
     def _writers_beneath(self) -> list[EventFileWriter]:
         with self._lock:
             return list(self._beneath.values())
+
+    def _start_in_child(self) -> None:
+        """Leave to the process that was forked what it has queued, and its file."""
+        file = self._file
+        self._set_up()
+        if file is not None:
+            file.abandon()
 
     def _is_full(self) -> bool:
         return len(self._pending) >= self._max_queue
@@ -424,3 +440,12 @@ def _close_at_exit(reference: weakref.ref[EventFileWriter]) -> None:
     writer = reference()
     if writer is not None:
         writer.__del__()
+
+
+def _start_in_child() -> None:
+    for writer in tuple(_writers):
+        writer._start_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_in_child)

@@ -69,6 +69,12 @@ class EventFile:
             with suppress(Exception):
                 self._writer.close()
 
+    def abandon(self) -> None:
+        """Write nothing more, not even what is buffered: the file is that of another process."""
+        with suppress(AttributeError, OSError):
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._writer._writer.fileno())
+
     def _cut(self) -> None:
         with suppress(OSError):
             if self._synced_bytes:

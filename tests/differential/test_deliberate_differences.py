@@ -172,6 +172,11 @@ def test_global_step_none(observed):
     assert observed.hookrun[1:] == observed.tensorflow[1:]
 
 
+def test_writer_of_ones_own_without_global_step(observed):
+    assert [call for call in observed.hookrun if call != "START None"] == observed.tensorflow
+    assert "START None" in observed.hookrun
+
+
 def test_summary_computed_without_a_global_step(observed):
     _assert_started_at_0(observed.hookrun, observed.tensorflow)
 
