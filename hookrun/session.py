@@ -176,22 +176,19 @@ class _Plan:
         """
         variant = self._variants.get(riders)
         if variant is None:
-            for rider in riders:
-                self._check_fed(rider)
+            fed = [rider for rider in riders if self._can_carry(rider)]
             if len(self._variants) >= _VARIANTS:
                 self._variants.clear()
             parts = [self._fetches, self._reads or []]
-            variant = self._variants[riders] = _Variant(parts, riders, self._reads, self._can_prepare)
+            variant = self._variants[riders] = _Variant(parts, fed, self._reads, self._can_prepare)
         return variant
 
-    def _check_fed(self, rider: Subscription) -> None:
+    def _can_carry(self, rider: Subscription) -> bool:
         elements = [self._graph.as_graph_element(leaf) for leaf in leaves_of(rider.fetches)]
         missing = self._all_step_ops.unfed_placeholders(elements, self._fed)
         if missing:
-            raise ValueError(
-                f"{rider.name} fetches what depends on the placeholder {missing[0].name!r}, "
-                "which this training step does not feed"
-            )
+            rider.unfed(missing[0].name)
+        return not missing
 
 
 class _Variant:

@@ -99,7 +99,8 @@ class StepOps:
         """True when running `fetches` writes variables, be it in a training step or not."""
         return any(op in self._updates for op in _ancestors(fetches, fed))
 
-    def unfed_placeholders(self, fetches: Iterable[Any], fed: Collection[int]) -> list[Any]:
+    @staticmethod
+    def unfed_placeholders(fetches: Iterable[Any], fed: Collection[int]) -> list[Any]:
         """The placeholders that running `fetches` needs a value for and that are not in `fed`."""
         return [op for op in _ancestors(fetches, fed) if op.type == "Placeholder"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import math
 import numbers
 import threading
@@ -15,9 +16,12 @@ from typing import Any, Literal
 from hookrun.signals import Signal, takes_event
 from hookrun.triggers import Trigger
 
-__all__ = ["Handle", "HookTime", "OnError", "Subscription"]
+__all__ = ["Handle", "HookTime", "OnError", "OnUnfed", "Subscription"]
+
+_logger = logging.getLogger(__name__)
 
 OnError = Literal["stop", "log"]
+OnUnfed = Literal["stop", "skip"]
 
 
 @dataclass(slots=True)
@@ -60,6 +64,8 @@ class Subscription:
       fetches: What the receiver wants from the training step itself, in any structure that
         `tf.compat.v1.Session.run` takes.
       trigger: At which training steps it is called; None for every one.
+      on_unfed: "stop" raises where a step does not feed a placeholder that `fetches` depend on; "skip"
+        leaves them out there, with one warning.
 
     Raises:
       TypeError, ValueError: If an argument is not of its kind, or is a schedule or fetches for a signal
@@ -70,9 +76,11 @@ class Subscription:
         "__weakref__",
         "_lock",
         "_receiver",
+        "_unfed",
         "fetches",
         "name",
         "on_error",
+        "on_unfed",
         "priority",
         "signal",
         "time",
@@ -89,6 +97,7 @@ class Subscription:
         on_error: OnError = "stop",
         fetches: Any = None,
         trigger: Trigger | None = None,
+        on_unfed: OnUnfed = "stop",
     ) -> None:
         if not isinstance(signal, Signal):
             raise TypeError(f"signal must be one of hookrun.signals, not {signal!r}")
@@ -100,6 +109,8 @@ class Subscription:
             raise TypeError(f"priority must be a number, not {priority!r}: {name}")
         if on_error not in ("stop", "log"):
             raise ValueError(f"on_error must be 'stop' or 'log', not {on_error!r}")
+        if on_unfed not in ("stop", "skip"):
+            raise ValueError(f"on_unfed must be 'stop' or 'skip', not {on_unfed!r}")
         if trigger is not None and not isinstance(trigger, Trigger):
             raise TypeError(f"trigger must be a hookrun.triggers.Trigger or None, not {trigger!r}")
         if signal.name != "step" and not (fetches is None and trigger is None):
@@ -110,9 +121,11 @@ class Subscription:
         self.on_error = on_error
         self.fetches = fetches
         self.trigger = trigger
+        self.on_unfed = on_unfed
         self.time = HookTime(name, signal.name)
         self._receiver = receiver
         self._lock = threading.Lock()
+        self._unfed: set[str] = set()
 
     def start(self, step: int) -> None:
         """A session starts after `step` steps: its schedule and its time begin."""
@@ -126,6 +139,22 @@ class Subscription:
             return True
         with self._lock:
             return self.trigger(step)
+
+    def unfed(self, placeholder: str) -> None:
+        """A training step that is due does not feed `placeholder`, on which `fetches` depend.
+
+        Raises:
+          ValueError: If that is an error for the receiver.
+        """
+        message = (
+            f"{self.name} fetches what depends on the placeholder {placeholder!r}, "
+            "which this training step does not feed"
+        )
+        if self.on_unfed == "stop":
+            raise ValueError(message)
+        if placeholder not in self._unfed:
+            self._unfed.add(placeholder)
+            _logger.warning("%s: it is left out of such steps", message)
 
     def __call__(self, supervisor: Any, event: Any) -> None:
         """Called when the signal is sent; with fetches, only for the steps in which they rode."""

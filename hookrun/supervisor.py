@@ -640,7 +640,7 @@ class Supervisor(Bus):
         return self._start_services(sess)
 
     def _start_services(self, sess: Any) -> list[threading.Thread]:
-        if self._summary_writer is not None and self._global_step is not None:
+        if self._summary_writer is not None:  # TensorBoard drops what an earlier run wrote after this step
             log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
             writers.file_writer(self._summary_writer).add_session_log(log, self.read_global_step(sess))
         for subscription in self._services.step_subscriptions():

@@ -33,7 +33,8 @@ class Trigger(abc.ABC):
         """True when the trigger fires at `step`, which is then remembered.
 
         `step` may have advanced by more than one since the last call, as it does where several workers
-        train one model: a trigger fires at the first step at or after the one it was meant for.
+        train one model: a trigger fires at the first step at or after the one it was meant for. Where
+        several threads train, a step may also come after one that followed it: it fires nothing.
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -68,7 +69,7 @@ class EverySteps(Trigger):
 
     def __call__(self, step: int) -> bool:
         last = step - 1 if self._last is None else self._last
-        self._last = step
+        self._last = max(last, step)
         return step // self.steps > last // self.steps
 
     def __repr__(self) -> str:
@@ -138,7 +139,7 @@ class AtSteps(Trigger):
 
     def __call__(self, step: int) -> bool:
         last = step - 1 if self._last is None else self._last
-        self._last = step
+        self._last = max(last, step)
         return any(last < at <= step for at in self.steps)
 
     def __repr__(self) -> str:

@@ -43,6 +43,12 @@ def test_every_steps_that_was_never_started_fires_at_multiples():
     assert fired(EverySteps(10), range(995, 1011)) == [1000, 1010]
 
 
+@pytest.mark.parametrize("trigger", [EverySteps(10), AtSteps([10, 20])])
+def test_a_step_that_comes_after_a_later_one_fires_nothing(trigger):
+    trigger.start(0)
+    assert fired(trigger, [9, 11, 10, 9, 12, 19, 21, 20]) == [11, 21]
+
+
 def test_every_secs_fires_when_its_time_is_up():
     clock = Clock()
     trigger = EverySecs(60, clock=clock)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hookrun import signals
-from hookrun.subscriptions import OnError, Subscription
+from hookrun.subscriptions import OnError, OnUnfed, Subscription
 from hookrun.triggers import Trigger
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ class Hook:
     fetches: Any = None
     """What `on_step` wants from the step itself: anything that `tf.compat.v1.Session.run` takes. It rides
     in the program's own `run()` on the steps where the hook is due, and arrives as `event.values`."""
+    on_unfed: OnUnfed = "stop"
+    """What follows when a step does not feed a placeholder that `fetches` depend on: "stop" raises an error,
+    "skip" runs the step without them, with one warning."""
     trigger: Trigger | None = None
     """At which training steps `on_step` is called; None for every one."""
 
@@ -113,7 +116,9 @@ def subscriptions_of(hook: Hook) -> Iterator[Subscription]:
         receiver = getattr(hook, method)
         if getattr(receiver, "__func__", None) is getattr(Hook, method):
             continue
-        scheduled = {"fetches": hook.fetches, "trigger": hook.trigger} if signal is signals.step else {}
+        scheduled: dict[str, Any] = {}
+        if signal is signals.step:
+            scheduled = {"fetches": hook.fetches, "trigger": hook.trigger, "on_unfed": hook.on_unfed}
         yield Subscription(
             signal,
             receiver,

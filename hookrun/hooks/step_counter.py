@@ -9,19 +9,26 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from hookrun import events
+from hookrun import events, signals
 from hookrun.hooks.base import Hook
+from hookrun.writers import flush_soon
 
 if TYPE_CHECKING:
     from hookrun.supervisor import Supervisor
 
-__all__ = ["StepCounterHook"]
+__all__ = ["HOOK_TIMES", "StepCounterHook"]
+
+HOOK_TIMES = "hookrun/hook_times"
+"""The tag of the text that holds the time of each hook."""
 
 _logger = logging.getLogger(__name__)
 
 
 class StepCounterHook(Hook):
     """Writes the training steps per second, as `global_step/sec`, whenever summaries are due.
+
+    At the end of a session in which anything was called at training steps, it writes the time that each hook
+    took, as a text: TensorBoard and ``hookrun report`` show it as a table.
 
     The Supervisor adds this hook on the chief when it has a `logdir`, a global step, a `summary_writer`
     and an interval.
@@ -52,4 +59,26 @@ class StepCounterHook(Hook):
             value=[tf.compat.v1.Summary.Value(tag=tag, simple_value=steps_per_sec)]
         )
         supervisor.summary_computed(event.session, summary, step)
+        flush_soon(supervisor.summary_writer)
         _logger.info("%s: %g", tag, steps_per_sec)
+
+    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
+        rows = [row for row in supervisor.hook_times() if row.count]
+        if supervisor.summary_writer is None or not any(row.signal == signals.step.name for row in rows):
+            return
+        lines = [
+            "| called | calls | seconds | ms on average | ms at most |",
+            "| --- | --: | --: | --: | --: |",
+        ]
+        lines += [
+            f"| {row.name} | {row.count} | {row.total_secs:.3f} "
+            f"| {row.mean_secs * 1e3:.3f} | {row.max_secs * 1e3:.3f} |"
+            for row in rows
+        ]
+        table = tf.compat.v1.Summary.Value(
+            tag=HOOK_TIMES,
+            tensor=tf.make_tensor_proto("\n".join(lines)),
+            metadata={"plugin_data": {"plugin_name": "text"}},
+        )
+        summary = tf.compat.v1.Summary(value=[table])
+        supervisor.summary_computed(event.session, summary, event.session.last_step)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
-import tensorboardX
-from tensorboardX.event_file_writer import EventFileWriter as TensorboardXEventFileWriter
-from tensorboardX.proto.event_pb2 import Event
+from hookrun.writers.event_writer import EventWriter
 
-from hookrun.writers.event_file import EventWriter
-
-__all__ = ["file_writer"]
+__all__ = ["file_writer", "flush_soon"]
 
 _METHODS = ("add_summary", "add_session_log", "add_graph", "add_meta_graph", "close", "reopen")
 
@@ -27,15 +24,28 @@ def file_writer(writer: Any) -> Any:
     Raises:
       TypeError: If `writer` lacks one of these methods; it names those that are missing.
     """
-    if isinstance(writer, (tensorboardX.SummaryWriter, tensorboardX.FileWriter)):
-        return _TensorboardXWriter(writer)
+    if isinstance(writer, EventWriter):
+        return writer
+    tensorboardx: Any = sys.modules.get("tensorboardX")  # where it is not imported, nothing is of its classes
+    if tensorboardx is not None:
+        if isinstance(writer, tensorboardx.FileWriter):
+            return _FileWriterAdapter(writer)
+        if isinstance(writer, tensorboardx.SummaryWriter):
+            return _SummaryWriterAdapter(writer)
     missing = [name for name in _METHODS if not callable(getattr(writer, name, None))]
     if missing:
         raise TypeError(f"A summary writer of type {type(writer).__name__} lacks {', '.join(missing)}")
     return writer
 
 
-class _TensorboardXWriter(EventWriter):
+def flush_soon(writer: Any) -> None:
+    """Have what was added to `writer` written to disk, without waiting for it where the writer can do so."""
+    flush = getattr(writer, "flush_soon", None) or getattr(writer, "flush", None)
+    if flush is not None:
+        flush()
+
+
+class _FileWriterAdapter(EventWriter):
     """Adds events to a tensorboardX writer. What is said there of its queue and of `flush` holds."""
 
     def __init__(self, writer: Any) -> None:
@@ -43,9 +53,7 @@ class _TensorboardXWriter(EventWriter):
 
     def get_logdir(self) -> str:
         """The directory of the writer's file."""
-        if isinstance(self._writer, tensorboardX.FileWriter):
-            return str(self._writer.get_logdir())
-        return str(self._writer.logdir)
+        return str(self._writer.get_logdir())
 
     def flush(self) -> None:
         """Flush the writer. tensorboardX leaves in its queue what its thread has not taken yet."""
@@ -58,22 +66,44 @@ class _TensorboardXWriter(EventWriter):
     def reopen(self) -> None:
         """Take events again after `close`, into a new file. Does nothing when the writer is open.
 
-        tensorboardX itself would fail to do so (`FileWriter`), or overwrite a file of the same second.
+        tensorboardX itself would fail to do so.
         """
-        suffix = f".{time.time_ns()}"
-        if isinstance(self._writer, tensorboardX.FileWriter):
-            if self._writer.event_writer._closed:
-                self._writer.event_writer = TensorboardXEventFileWriter(
-                    self.get_logdir(), filename_suffix=suffix
-                )
-        elif self._writer.file_writer is None:
-            self._writer.file_writer = tensorboardX.FileWriter(self.get_logdir(), filename_suffix=suffix)
-            self._writer.all_writers = {self.get_logdir(): self._writer.file_writer}
+        if self._writer.event_writer._closed:
+            kind = type(self._writer.event_writer)
+            self._writer.event_writer = kind(self.get_logdir(), filename_suffix=_suffix_of_now())
 
     def _add_record(self, record: bytes, droppable: bool) -> None:
-        event = Event.FromString(record)
-        writer = self._writer
-        if isinstance(writer, tensorboardX.SummaryWriter):
-            writer = writer.file_writer
-        if writer is not None:  # a SummaryWriter has none once it is closed
-            writer.add_event(event, walltime=event.wall_time)
+        _add_to(self._writer, record)
+
+
+class _SummaryWriterAdapter(_FileWriterAdapter):
+    def get_logdir(self) -> str:
+        """The directory of the writer's file."""
+        return str(self._writer.logdir)
+
+    def reopen(self) -> None:
+        """Take events again after `close`, into a new file. Does nothing when the writer is open.
+
+        tensorboardX itself would overwrite a file of the same second.
+        """
+        if self._writer.file_writer is None:
+            import tensorboardX
+
+            file = tensorboardX.FileWriter(self.get_logdir(), filename_suffix=_suffix_of_now())
+            self._writer.file_writer = file
+            self._writer.all_writers = {self.get_logdir(): file}
+
+    def _add_record(self, record: bytes, droppable: bool) -> None:
+        if self._writer.file_writer is not None:  # there is none once it is closed
+            _add_to(self._writer.file_writer, record)
+
+
+def _suffix_of_now() -> str:
+    return f".{time.time_ns()}"
+
+
+def _add_to(file_writer: Any, record: bytes) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+
+    event = Event.FromString(record)
+    file_writer.add_event(event, walltime=event.wall_time)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 import atexit
 import collections
 import errno
@@ -10,20 +9,22 @@ import functools
 import logging
 import math
 import os
-import socket
-import struct
+import sys
 import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Any, SupportsInt
 
-import tensorflow as tf
-from tensorboardX.record_writer import REGISTERED_FACTORIES, RecordWriter, directory_check
+from tensorboardX.record_writer import REGISTERED_FACTORIES, directory_check
 
-__all__ = ["EventFileWriter", "EventWriter"]
+from hookrun.writers.event_writer import EventWriter
+from hookrun.writers.record_file import EventFile, is_local
+from hookrun.writers.vocabulary import Vocabulary
+
+__all__ = ["EventFileWriter"]
 
 _logger = logging.getLogger(__name__)
 
@@ -32,100 +33,16 @@ _FIRST_RETRY_SECS = 0.1
 _LAST_RETRY_SECS = 5.0
 _MAX_PENDING_BYTES = 16 << 20
 
-# Field numbers of the Event message.
-_GRAPH_DEF, _SUMMARY, _SESSION_LOG, _TAGGED_RUN_METADATA, _META_GRAPH_DEF = 4, 5, 7, 8, 9
 
-_wall_time_field = struct.Struct("<Bd").pack
-
-
-class EventWriter(abc.ABC):
-    """The methods of TensorFlow's `FileWriter` that add an event. A subclass says where the event goes.
-
-    A message may come from TensorFlow, tensorboardX or tensorboard: it is known by its name. What is
-    already serialized is not parsed.
-    """
-
-    @abc.abstractmethod
-    def _add_record(self, record: bytes, droppable: bool) -> None:
-        """Take a serialized `Event`; only a `droppable` one may be left out when there are too many."""
-
-    def add_summary(self, summary: Any, global_step: SupportsInt | None = None) -> None:
-        """Add a summary, as it comes from running a summary op.
-
-        Args:
-          summary: A serialized `Summary`, as bytes, or a `Summary` message.
-          global_step: The step it belongs to: an integer, also as a numpy scalar or an array of size 1.
-
-        Raises:
-          TypeError: If `summary` is anything else.
-          ValueError: If `global_step` is not one number of 64 bits.
-        """
-        if not isinstance(summary, bytes):
-            summary = _serialized("summary", summary, "Summary", "serialized bytes or ")
-        self._add_record(_event(_SUMMARY, summary, global_step), True)
-
-    def add_event(self, event: Any) -> None:
-        """Add an `Event` message as it is, with its own time and step.
-
-        Raises:
-          TypeError: If `event` is no `Event` message.
-        """
-        record = _serialized("event", event, "Event")
-        self._add_record(record, event.WhichOneof("what") in ("summary", "log_message", None))
-
-    def add_graph(self, graph: Any, global_step: SupportsInt | None = None, graph_def: Any = None) -> None:
-        """Add a graph, which TensorBoard draws.
-
-        Args:
-          graph: A `tf.Graph`, or a `GraphDef` message; None when `graph_def` is given.
-          global_step: The step it belongs to.
-          graph_def: The older name of `graph`.
-
-        Raises:
-          TypeError: If the graph is neither.
-          ValueError: If both `graph` and `graph_def` are given.
-        """
-        if graph is not None and graph_def is not None:
-            raise ValueError("Please pass only graph, or graph_def (deprecated), but not both.")
-        graph = graph_def if graph is None else graph
-        if isinstance(graph, tf.Graph):
-            graph = graph.as_graph_def(add_shapes=True)
-        if _message_name(graph) != "GraphDef":
-            raise TypeError("The passed graph must be an instance of `Graph` or the deprecated `GraphDef`")
-        self._add_record(_event(_GRAPH_DEF, graph.SerializeToString(), global_step), False)
-
-    def add_meta_graph(self, meta_graph_def: Any, global_step: SupportsInt | None = None) -> None:
-        """Add a `MetaGraphDef` message, as `saver.export_meta_graph()` returns it.
-
-        Raises:
-          TypeError: If `meta_graph_def` is anything else.
-        """
-        payload = _serialized("meta_graph_def", meta_graph_def, "MetaGraphDef")
-        self._add_record(_event(_META_GRAPH_DEF, payload, global_step), False)
-
-    def add_session_log(self, session_log: Any, global_step: SupportsInt | None = None) -> None:
-        """Add a `SessionLog` message: a session started, stopped or saved a checkpoint.
-
-        Raises:
-          TypeError: If `session_log` is anything else.
-        """
-        payload = _serialized("session_log", session_log, "SessionLog")
-        self._add_record(_event(_SESSION_LOG, payload, global_step), False)
-
-    def add_run_metadata(self, run_metadata: Any, tag: str, global_step: SupportsInt | None = None) -> None:
-        """Add the `RunMetadata` message of one `session.run()`, under a name of its own.
-
-        Raises:
-          TypeError: If `run_metadata` is anything else.
-        """
-        payload = _serialized("run_metadata", run_metadata, "RunMetadata")
-        tagged = tf.compat.v1.summary.TaggedRunMetadata(tag=tag, run_metadata=payload)
-        payload = tagged.SerializeToString()
-        self._add_record(_event(_TAGGED_RUN_METADATA, payload, global_step), False)
+_writers: weakref.WeakSet[EventFileWriter] = weakref.WeakSet()
 
 
 class EventFileWriter(EventWriter):
     """Writes event files that TensorBoard reads. Takes the place of `tf.compat.v1.summary.FileWriter`.
+
+    It has also the methods of `tensorboardX.SummaryWriter`: `add_scalar`, `add_histogram`, `add_image`,
+    `add_text`, `add_hparams`, ... Those of them that write to directories of their own do so through writers
+    that are flushed and closed with this one.
 
     All methods may be called from any thread. Adding only puts the event into a queue. A thread of the
     writer takes all queued events at once, writes them and syncs them to disk: the first one right away,
@@ -141,6 +58,8 @@ class EventFileWriter(EventWriter):
     (deleted if that is nothing), and everything queued is tried again in a new file, after 0.1 s at first
     and then after up to 5 s. No record is torn, lost or written twice by this. Storage that cannot be cut
     (``gs://``, ``s3://``) may show an event twice.
+
+    A forked child that adds events has a queue, a thread and a file of its own.
 
     The file is created with the first event, and its name is never in use yet. Names sort in the order of
     creation. A writer that is not closed is closed at the end of the interpreter, or when it is collected.
@@ -173,9 +92,7 @@ class EventFileWriter(EventWriter):
         if not flush_secs >= 0:
             raise ValueError(f"flush_secs must be a number of seconds, not {flush_secs!r}")
         self._logdir = os.fspath(logdir)
-        scheme, separator, _ = self._logdir.partition("://")
-        self._local = not separator
-        if not self._local and scheme not in REGISTERED_FACTORIES:
+        if not is_local(self._logdir) and self._logdir.partition("://")[0] not in REGISTERED_FACTORIES:
             raise ValueError(
                 f"logdir must be a local path, or a URL of {', '.join(REGISTERED_FACTORIES)}, not {logdir!r}"
             )
@@ -185,25 +102,32 @@ class EventFileWriter(EventWriter):
         self._clock = clock
         self._run_metadata_tags: set[str] = set()
 
-        self._disk = threading.Lock()  # held by the one thread that writes; guards the next two
-        self._file: _EventFile | None = None
         self._created_ns = 0
+        self._beneath: dict[str, EventFileWriter] = {}
+        self._start: tuple[Any, SupportsInt | None] | None = None
+        self._set_up()
+
+        self._make_directory()
+        self._at_exit = functools.partial(_close_at_exit, weakref.ref(self))
+        _writers.add(self)
+        self.reopen()
+
+    def _set_up(self) -> None:
+        """An empty queue, and no file and thread yet."""
+        self._disk = threading.Lock()  # held by the one thread that writes; guards the next
+        self._file: EventFile | None = None
         self._lock = threading.RLock()  # never held while writing; guards all below
         self._due = threading.Condition(self._lock)  # the writer thread waits for it
         self._room = threading.Condition(self._lock)  # adding threads wait for it
         self._pending: collections.deque[bytes] = collections.deque()
         self._pending_bytes = 0
         self._due_time = -math.inf
+        self._flush_asked = False  # since the thread took what it writes
         self._retry_secs = _FIRST_RETRY_SECS
         self._failing = False
         self._keeping_up = True
         self._dropped = 0
         self._thread: threading.Thread | None = None
-
-        self._make_directory()
-        self._pid = os.getpid()
-        self._at_exit = functools.partial(_close_at_exit, weakref.ref(self))
-        self.reopen()
 
     @property
     def dropped(self) -> int:
@@ -213,6 +137,37 @@ class EventFileWriter(EventWriter):
     def get_logdir(self) -> str:
         """The directory of the file, as a string."""
         return self._logdir
+
+    def add_graph(self, graph: Any, *arguments: Any, **keywords: Any) -> None:
+        """Add a graph, which TensorBoard draws.
+
+        Args:
+          graph: A `tf.Graph` or a `GraphDef` message, with the arguments that `FileWriter.add_graph` takes;
+            or a PyTorch module, with those that tensorboardX's `add_graph` takes.
+
+        Raises:
+          TypeError: If the graph is none of these.
+        """
+        torch: Any = sys.modules.get("torch")
+        if torch is not None and isinstance(graph, torch.nn.Module):
+            self._vocabulary.add_graph(graph, *arguments, **keywords)
+        else:
+            super().add_graph(graph, *arguments, **keywords)
+
+    def add_session_log(self, session_log: Any, global_step: SupportsInt | None = None) -> None:
+        """Add a `SessionLog` message: a session started, stopped or saved a checkpoint.
+
+        A start holds for the directories beneath too: TensorBoard drops what an earlier run wrote after it.
+
+        Raises:
+          TypeError: If `session_log` is anything else.
+        """
+        super().add_session_log(session_log, global_step)
+        if session_log.status == session_log.START:
+            with self._lock:
+                self._start = (session_log, global_step)
+                for writer in self._beneath.values():
+                    writer.add_session_log(session_log, global_step)
 
     def add_run_metadata(self, run_metadata: Any, tag: str, global_step: SupportsInt | None = None) -> None:
         """Add the `RunMetadata` message of one `session.run()`, under a name of its own.
@@ -235,8 +190,24 @@ class EventFileWriter(EventWriter):
         Raises:
           OSError: If that failed. The events stay queued and are tried again.
         """
-        if not self._closed:
-            self._write_pending()
+        with ExitStack() as others:
+            for writer in self._writers_beneath():
+                others.callback(writer.flush)
+            if not self._closed:
+                self._write_pending()
+
+    def flush_soon(self) -> None:
+        """Have the writer's thread write and sync everything added before, and do not wait for it.
+
+        While the disk fails, the next attempt is made when it is due.
+        """
+        with self._lock:
+            if self._pending and not self._failing:
+                self._due_time = -math.inf
+                self._flush_asked = True
+                self._due.notify()
+        for writer in self._writers_beneath():
+            writer.flush_soon()
 
     def close(self) -> None:
         """Write and sync what is queued, end the thread and close the file. Later events are ignored.
@@ -244,6 +215,68 @@ class EventFileWriter(EventWriter):
         Raises:
           OSError: If events were lost because this last attempt failed too; it says how many.
         """
+        with ExitStack() as others:
+            for writer in self._writers_beneath():
+                others.callback(writer.close)
+            self._close()
+
+    def reopen(self) -> None:
+        """Take events again after `close`, into a new file. Does nothing when the writer is open."""
+        with self._lock:
+            if self._closed:
+                self._closed = False
+                self._due_time = -math.inf
+                self._dropped = 0
+                atexit.register(self._at_exit)
+        for writer in self._writers_beneath():
+            writer.reopen()
+
+    def beneath(self, name: str) -> EventFileWriter:
+        """The writer of the directory `name` in this one's: flushed, closed and reopened with this one.
+
+        Raises:
+          OSError: If the directory cannot be made.
+        """
+        with self._lock:
+            writer = self._beneath.get(name)
+            if writer is None:
+                writer = self._beneath[name] = EventFileWriter(
+                    os.path.join(self._logdir, name),
+                    self._max_queue,
+                    self._flush_secs,
+                    self._filename_suffix,
+                    clock=self._clock,
+                )
+                if self._start is not None:
+                    writer.add_session_log(*self._start)
+                if self._closed:
+                    writer.close()
+            return writer
+
+    def __getattr__(self, name: str) -> Any:
+        """The methods of tensorboardX."""
+        if name.startswith("_") or not hasattr(Vocabulary, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._vocabulary, name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(name for name in dir(Vocabulary) if name.startswith("add_"))]
+
+    @functools.cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(self)
+
+    def __enter__(self) -> EventFileWriter:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            self.close()
+
+    def _close(self) -> None:
         with self._lock:
             if self._closed:
                 return
@@ -271,25 +304,6 @@ class EventFileWriter(EventWriter):
             if self._dropped:
                 _logger.warning("%d events for %s were dropped.", self._dropped, self._logdir)
 
-    def reopen(self) -> None:
-        """Take events again after `close`, into a new file. Does nothing when the writer is open."""
-        with self._lock:
-            if self._closed:
-                self._closed = False
-                self._due_time = -math.inf
-                self._dropped = 0
-                atexit.register(self._at_exit)
-
-    def __enter__(self) -> EventFileWriter:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if not self._closed and self._pid == os.getpid():  # the file is not that of a forked child
-            self.close()
-
     def _add_record(self, record: bytes, droppable: bool) -> None:
         with self._lock:
             if droppable and self._is_full() and self._keeping_up and not self._closed:
@@ -311,6 +325,17 @@ class EventFileWriter(EventWriter):
             _logger.warning(
                 "%d events wait to be written to %s: further ones are dropped.", self._max_queue, self._logdir
             )
+
+    def _writers_beneath(self) -> list[EventFileWriter]:
+        with self._lock:
+            return list(self._beneath.values())
+
+    def _start_in_child(self) -> None:
+        """Leave to the process that was forked what it has queued, and its file."""
+        file = self._file
+        self._set_up()
+        if file is not None:
+            file.abandon()
 
     def _is_full(self) -> bool:
         return len(self._pending) >= self._max_queue
@@ -341,6 +366,7 @@ class EventFileWriter(EventWriter):
         with self._disk:
             with self._lock:
                 batch = list(self._pending)
+                self._flush_asked = False
             if not batch:
                 return
             try:
@@ -356,7 +382,7 @@ class EventFileWriter(EventWriter):
                 for record in batch:
                     self._pending.popleft()
                     self._pending_bytes -= len(record)
-                self._due_time = self._clock() + self._flush_secs
+                self._due_time = -math.inf if self._flush_asked else self._clock() + self._flush_secs
                 self._retry_secs = _FIRST_RETRY_SECS
                 recovered, self._failing = self._failing, False
                 self._keeping_up = True
@@ -378,72 +404,19 @@ class EventFileWriter(EventWriter):
             )
 
     def _make_directory(self) -> None:
-        if self._local:
+        if is_local(self._logdir):
             os.makedirs(self._logdir, exist_ok=True)
         else:
             directory_check(self._logdir)
 
-    def _new_file(self) -> _EventFile:
+    def _new_file(self) -> EventFile:
         if self._file is not None:
             self._file.close()
         self._make_directory()
         while True:
             self._created_ns = max(time.time_ns(), self._created_ns + 1)
-            seconds, nanoseconds = divmod(self._created_ns, 10**9)
-            created = f"{seconds:010d}.{nanoseconds:09d}"
-            origin = f"{socket.gethostname()}.{os.getpid()}"
-            name = f"events.out.tfevents.{created}.{origin}{self._filename_suffix}"
             with suppress(FileExistsError):
-                return _EventFile(os.path.join(self._logdir, name), self._local)
-
-
-class _EventFile:
-    """An event file that holds a batch of events as a whole, or nothing of it. For one thread at a time.
-
-    Raises:
-      FileExistsError: If there is a local file at `path`.
-    """
-
-    def __init__(self, path: str, local: bool) -> None:
-        if local:
-            open(path, "xb").close()  # RecordWriter would empty a file that exists
-        self._path = path
-        self._local = local
-        self._writer: Any = None
-        self._synced_bytes = 0
-
-    def exists(self) -> bool:
-        return not self._local or os.path.exists(self._path)
-
-    def append(self, records: Iterable[bytes]) -> None:
-        """Write and sync `records`. When that raises, the file is as before, and closed."""
-        try:
-            if self._writer is None:
-                self._writer = RecordWriter(self._path)
-                version = tf.compat.v1.Event(wall_time=time.time(), file_version="brain.Event:2")
-                self._writer.write(version.SerializeToString())
-            for record in records:
-                self._writer.write(record)
-            self._writer.flush()
-            if self._local:
-                self._synced_bytes = os.path.getsize(self._path)
-        except BaseException:
-            self.close()  # first, since it writes what is still buffered
-            self._cut()
-            raise
-
-    def close(self) -> None:
-        """Close the file. What was appended is synced already, so an error means no loss."""
-        if self._writer is not None:
-            with suppress(Exception):
-                self._writer.close()
-
-    def _cut(self) -> None:
-        with suppress(OSError):
-            if self._synced_bytes:
-                os.truncate(self._path, self._synced_bytes)
-            elif self._local:
-                os.unlink(self._path)
+                return EventFile(self._logdir, self._created_ns, self._filename_suffix)
 
 
 def _write_when_due(reference: weakref.ref[EventFileWriter], due: threading.Condition) -> None:
@@ -469,38 +442,10 @@ def _close_at_exit(reference: weakref.ref[EventFileWriter]) -> None:
         writer.__del__()
 
 
-def _event(field: int, payload: bytes, global_step: SupportsInt | None) -> bytes:
-    """A serialized `Event` of this moment, with `payload` as the field of that number."""
-    step = b"" if global_step is None else b"\x10" + _varint(_int64(global_step))
-    tag_and_size = bytes((field << 3 | 2,)) + _varint(len(payload))
-    return b"".join((_wall_time_field(9, time.time()), step, tag_and_size, payload))
+def _start_in_child() -> None:
+    for writer in tuple(_writers):
+        writer._start_in_child()
 
 
-def _int64(step: Any) -> int:
-    """An integer as the unsigned number with the same 64 bits."""
-    value = int(step.item() if hasattr(step, "item") else step)  # int() refuses arrays that are no scalars
-    if not -(1 << 63) <= value < 1 << 63:
-        raise ValueError(f"global_step must be a number of 64 bits, not {value}")
-    return value & (1 << 64) - 1
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def _message_name(value: Any) -> str | None:
-    return getattr(getattr(type(value), "DESCRIPTOR", None), "name", None)
-
-
-def _serialized(argument: str, value: Any, message: str, alternative: str = "") -> bytes:
-    if _message_name(value) != message:
-        raise TypeError(
-            f"{argument} must be {alternative}a message of type {message}, not {type(value).__name__}"
-        )
-    record: bytes = value.SerializeToString()
-    return record
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_in_child)

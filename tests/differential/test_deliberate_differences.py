@@ -165,3 +165,28 @@ def test_services_under_the_defaults_of_tensorflow_2(observed):
         [],
         [[*stream, "summary 0 global_step/sec", "summary 0 weight_now=1.0", "STOP 0"]],
     ]
+
+
+def test_without_a_global_step(observed):
+    """A START lets TensorBoard drop what the run before wrote: both are at step 0 and on."""
+    _assert_started_at_0(observed.hookrun[0], observed.tensorflow[0])
+    assert observed.hookrun[1:] == observed.tensorflow[1:]
+
+
+def test_global_step_none(observed):
+    _assert_started_at_0(observed.hookrun[0], observed.tensorflow[0])
+    assert observed.hookrun[1:] == observed.tensorflow[1:]
+
+
+def test_writer_of_ones_own_without_global_step(observed):
+    assert [call for call in observed.hookrun if call != "START None"] == observed.tensorflow
+    assert "START None" in observed.hookrun
+
+
+def test_summary_computed_without_a_global_step(observed):
+    _assert_started_at_0(observed.hookrun, observed.tensorflow)
+
+
+def _assert_started_at_0(hookrun, tensorflow):
+    (ours,), (theirs,) = hookrun, tensorflow
+    assert "START 0" in ours and [line for line in ours if line != "START 0"] == theirs

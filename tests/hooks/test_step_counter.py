@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import hooks
+from hookrun import hooks, signals
+from hookrun.hooks.step_counter import HOOK_TIMES
 
 
 def rates(events):
@@ -42,3 +43,28 @@ def test_without_a_global_step_it_is_an_error_that_says_so(graph, tmp_path):
     sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.StepCounterHook()])
     with pytest.raises(ValueError, match="StepCounterHook needs a global step"), sv.managed_session():
         pytest.fail("the block must not be entered")
+
+
+def hook_times(events):
+    return [
+        tf.make_ndarray(value.tensor).item().decode()
+        for e in events
+        for value in e.summary.value
+        if value.tag == HOOK_TIMES
+    ]
+
+
+def test_at_the_end_it_writes_the_time_of_each_hook(model, tmp_path, read_events):
+    sv = hookrun.Supervisor(logdir=tmp_path)
+    sv.on(signals.step, lambda *_: None, name="my own")
+    with sv.managed_session() as sess:
+        for _ in range(3):
+            sess.run(model.train_op)
+    (table,) = hook_times(read_events(tmp_path))
+    assert table.startswith("| called | calls |") and "| my own | 3 |" in table
+
+
+def test_it_writes_no_times_where_nothing_was_called_at_steps(model, tmp_path, read_events):
+    with hookrun.Supervisor(logdir=tmp_path).managed_session() as sess:
+        sess.run(model.train_op)
+    assert hook_times(read_events(tmp_path)) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import gc
 import io
@@ -28,7 +29,7 @@ from tensorboard.compat.proto import summary_pb2 as tensorboard_summary
 from tensorboardX.proto import event_pb2 as tensorboardx_event
 from tensorboardX.proto import summary_pb2 as tensorboardx_summary
 
-from hookrun.writers import EventFileWriter, event_file
+from hookrun.writers import EventFileWriter, record_file
 
 tf1 = tf.compat.v1
 BOUND = 60  # seconds after which a wait has failed
@@ -144,7 +145,7 @@ def disk(monkeypatch):
             super().flush()
             disk.outcomes.put(True)
 
-    monkeypatch.setattr(event_file, "RecordWriter", RecordWriter)
+    monkeypatch.setattr(record_file, "RecordWriter", RecordWriter)
     yield disk
     disk.works.set()
 
@@ -450,6 +451,54 @@ def test_nothing_is_lost_when_the_process_is_killed_after_flush(tmp_path, python
     assert steps(tmp_path / "log") == list(range(700))
 
 
+def test_nothing_before_the_last_flush_is_missing_at_50_random_moments_of_a_kill(tmp_path):
+    """The children are forked from a process that has no threads yet; each tells what it has flushed."""
+    program = (
+        "import os, random, signal, sys, time\n"
+        "import tensorflow as tf\n"
+        "from hookrun.writers import EventFileWriter\n"
+        "value = tf.compat.v1.Summary.Value(tag='loss', simple_value=0.5)\n"
+        "summary = tf.compat.v1.Summary(value=[value] * 20).SerializeToString()\n"
+        "generator = random.Random(0)\n"
+        "for child in range(50):\n"
+        "    logdir, secs = os.path.join(sys.argv[1], str(child)), generator.uniform(0, 0.1)\n"
+        "    read, write = os.pipe()\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        "        writer = EventFileWriter(logdir, max_queue=50)\n"
+        "        step = 0\n"
+        "        while True:\n"
+        "            for _ in range(generator.randrange(1, 40)):\n"
+        "                step += 1\n"
+        "                writer.add_summary(summary, step)\n"
+        "            writer.flush()\n"
+        "            os.write(write, b'%d\\n' % step)\n"
+        "    os.close(write)\n"
+        "    first = os.read(read, 5)\n"
+        "    time.sleep(secs)\n"
+        "    os.kill(pid, signal.SIGKILL)\n"
+        "    os.waitpid(pid, 0)\n"
+        "    with os.fdopen(read, 'rb') as told:\n"
+        "        flushed = (first + told.read()).split()\n"
+        "    print(flushed[-1].decode(), flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=100,
+    )
+    flushed = [int(line) for line in done.stdout.split()]
+    assert len(flushed) == 50 and max(flushed) > 50
+    for child, last in enumerate(flushed):
+        (path,) = files(tmp_path / str(child))
+        read = []
+        with contextlib.suppress(tf.errors.DataLossError):  # the last record may be torn
+            read.extend(event.step for event in tf1.train.summary_iterator(path) if event.step)
+        assert read == list(range(1, len(read) + 1)) and len(read) >= last
+
+
 def test_first_event_is_written_at_once_and_later_ones_every_flush_secs(tmp_path, disk):
     clock = Clock()
     with EventFileWriter(tmp_path, flush_secs=120, clock=clock) as writer:
@@ -464,6 +513,36 @@ def test_first_event_is_written_at_once_and_later_ones_every_flush_secs(tmp_path
         writer.add_summary(scalar(1.0), 4)
         assert disk.outcome() is True
         assert steps(tmp_path) == [1, 2, 3, 4]
+
+
+def test_flush_soon_has_everything_written_without_waiting(tmp_path, disk):
+    with EventFileWriter(tmp_path) as writer:
+        writer.flush_soon()  # there is nothing to write
+        writer.add_summary(scalar(1.0), 1)
+        assert disk.outcome() is True
+        for step in (2, 4):
+            writer.add_summary(scalar(1.0), step)
+            disk.hang()
+            writer.flush_soon()
+            assert disk.hangs.wait(BOUND)
+            writer.add_summary(scalar(1.0), step + 1)
+            writer.flush_soon()  # while it is being written, without what was added since
+            disk.works.set()
+            assert disk.outcome() is True and disk.outcome() is True
+            assert steps(tmp_path) == list(range(1, step + 2))
+
+
+def test_flush_soon_does_not_hurry_a_disk_that_fails(tmp_path, disk):
+    with EventFileWriter(tmp_path, clock=Clock()) as writer:
+        disk.fail()
+        writer.add_summary(scalar(1.0), 1)
+        assert disk.outcome() is disk.error
+        writer.add_summary(scalar(1.0), 2)
+        writer.flush_soon()
+        with pytest.raises(queue.Empty):
+            disk.outcomes.get(timeout=0.05)
+        disk.error = None
+    assert steps(tmp_path) == [1, 2]
 
 
 def test_first_event_after_reopening_is_written_at_once(tmp_path, disk):
@@ -903,6 +982,48 @@ def test_forked_child_leaves_the_events_of_its_parent_alone(tmp_path, disk):
     assert steps(tmp_path) == [1]
     writer.close()
     assert steps(tmp_path) == [1, 2]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_forked_child_that_adds_events_writes_a_file_of_its_own(tmp_path, disk):
+    writer = EventFileWriter(tmp_path)
+    writer.add_summary(scalar(1.0), 1)
+    assert disk.outcome() is True
+    writer.add_summary(scalar(1.0), 2)
+    if (child := os.fork()) == 0:
+        try:
+            writer.add_summary(scalar(1.0), 100)
+            writer.close()
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    writer.add_summary(scalar(1.0), 3)
+    writer.close()
+    assert sorted(steps(tmp_path)) == [1, 2, 3, 100] and len(files(tmp_path)) == 2
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm") or os.geteuid() != 0, reason="mounting needs root")
+def test_full_disk_costs_the_training_nothing_and_what_fits_later_is_written(tmp_path, log):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]).returncode:
+        pytest.skip("cannot mount a tmpfs")
+    try:
+        (disk / "ballast").write_bytes(bytes(40_000))
+        writer = EventFileWriter(disk / "log", max_queue=100_000)
+        before = time.monotonic()
+        for step in range(1000):
+            writer.add_summary(scalar(1.0, tag="x" * 50), step)
+        assert time.monotonic() - before < 1
+        with pytest.raises(OSError) as raised:
+            writer.flush()
+        assert raised.value.errno == errno.ENOSPC
+        subprocess.run(["mount", "-o", "remount,size=1m", str(disk)], check=True)
+        writer.close()
+        assert steps(disk / "log") == list(range(1000))
+        assert [record.levelno for record in logged(log)].count(logging.ERROR) == 1
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 # Storage that is not local

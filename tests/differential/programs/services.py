@@ -90,7 +90,7 @@ def steps_of_a_restarted_session(Supervisor, logdir):
 
 
 def without_a_global_step(Supervisor, logdir):
-    """No START, no steps, no step counter, no number in the checkpoint's name."""
+    """No steps, no step counter, no number in the checkpoint's name."""
     weight = tf1.get_variable("weight", initializer=1.0)
     tf1.summary.scalar("weight_now", weight)
     sv = Supervisor(logdir=logdir)

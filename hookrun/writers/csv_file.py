@@ -1,0 +1,25 @@
+"""CSVWriter: scalars as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+
+from hookrun.writers.scalar_writer import TextFileWriter
+
+__all__ = ["CSVWriter"]
+
+
+class CSVWriter(TextFileWriter):
+    """Appends a row for each scalar: its step, the time in seconds since 1970, its tag and its value."""
+
+    header = "step,wall_time,tag,value\n"
+
+    def text(self, scalars: Mapping[str, float], step: int | None, wall_time: float) -> str:
+        """One row for each scalar."""
+        rows = io.StringIO()
+        write = csv.writer(rows, lineterminator="\n").writerow
+        for tag, value in scalars.items():
+            write(["" if step is None else step, wall_time, tag, value])
+        return rows.getvalue()

@@ -1,0 +1,115 @@
+"""report: the page, as text and as headless Chromium draws it."""
+
+from __future__ import annotations
+
+import html.parser
+import re
+import shutil
+import subprocess
+
+import pytest
+import tensorflow as tf
+
+import hookrun
+from hookrun import signals
+from hookrun.report import report
+
+tf1 = tf.compat.v1
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+def logdir(tmp_path):
+    """The logdir of two sessions of a training, of which the first was not stopped."""
+    logdir = tmp_path / "<digits>"
+    for steps in (15, 10):
+        with tf.Graph().as_default():
+            step = tf1.train.get_or_create_global_step()
+            tf1.summary.scalar("loss", 1 / tf.cast(step, tf.float32))
+            tf1.summary.scalar("diverged", tf.where(step < 5, 1.0, float("nan")))
+            train_op = tf1.assign_add(step, 1)
+            sv = hookrun.Supervisor(
+                logdir=logdir,
+                save_summaries_secs=0,
+                save_summaries_steps=1,
+                save_model_secs=0,
+                save_model_steps=10,
+            )
+            sv.on(signals.step, lambda *_: None, name="my own hook")
+            with sv.managed_session() as sess:
+                for _ in range(steps):
+                    sess.run(train_op)
+                sv.summary_writer.add_scalars("accuracy", {"train": 0.5, "test": 0.25}, 1)
+    return logdir
+
+
+@pytest.fixture
+def page(logdir, tmp_path):
+    path = tmp_path / "report.html"
+    report(str(logdir), str(path))
+    return path
+
+
+def text_of(markup):
+    return re.sub(
+        r"\s+", " ", html.unescape(re.sub(r"<(style|svg).*?</\1>|<[^>]*>", " ", markup, flags=re.DOTALL))
+    )
+
+
+def test_it_shows_curves_sessions_checkpoints_and_hooks(page):
+    markup = page.read_text()
+    text = text_of(markup)
+    for tag in ("loss", "diverged", "global_step/sec", "accuracy"):
+        assert f"<h3>{tag}</h3>" in markup
+    assert markup.count("<svg") == markup.count("</svg>") == 4
+    assert "25 last step" in text and "2 sessions" in text and "steps per second" in text
+    assert "start " in text and " restart " in text and "stopped" in text
+    assert "model.ckpt-10" in text and "model.ckpt-25" in text
+    assert "accuracy/test: last 0.25" in text
+    assert "not finite" in text
+    assert "Time per hook" in text and "my own hook 10 " in text
+    assert "&lt;digits&gt;" in markup and "<digits>" not in markup
+
+
+def test_it_needs_nothing_else(page):
+    class Parser(html.parser.HTMLParser):
+        links = []
+
+        def handle_starttag(self, tag, attributes):
+            assert tag not in ("script", "link", "iframe", "img")
+            self.links += [v for k, v in attributes if k in ("src", "href", "xlink:href") and v[0] != "#"]
+
+    Parser().feed(page.read_text())
+    assert Parser.links == []
+    assert not re.search(r"url\((?!#)", page.read_text())
+    assert page.stat().st_size < 200_000
+
+
+def test_a_long_curve_is_thinned_out(tmp_path):
+    with hookrun.writers.EventFileWriter(tmp_path) as writer:
+        for step in range(20_000):
+            writer.add_scalar("loss", step % 7, step)
+    report(str(tmp_path), str(tmp_path / "report.html"))
+    assert (tmp_path / "report.html").stat().st_size < 100_000
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_chromium_draws_it(page, tmp_path):
+    command = [
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
+    drawn = subprocess.run(
+        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=100
+    )
+    assert drawn.stdout.count("<svg") == 4 and "my own hook" in drawn.stdout
+    picture = tmp_path / "page.png"
+    command += [f"--screenshot={picture}", "--window-size=1280,1600", page.as_uri()]
+    subprocess.run(command, capture_output=True, timeout=100, check=True)
+    pixels = tf.io.decode_png(picture.read_bytes(), channels=3)
+    with tf1.Session(graph=pixels.graph) as sess:
+        colors = {tuple(color) for color in sess.run(pixels).reshape(-1, 3).tolist()}
+    assert (0x3B, 0x7D, 0xD8) in colors  # a curve
