@@ -306,12 +306,14 @@ class EventFileWriter(EventWriter):
 
     def _add_record(self, record: bytes, droppable: bool) -> None:
         with self._lock:
-            if droppable and self._is_full() and self._keeping_up and not self._closed:
+            full = droppable and len(self._pending) >= self._max_queue
+            if full and self._keeping_up and not self._closed:
                 self._keeping_up = self._room.wait_for(self._is_decided, _PATIENCE_SECS) and not self._failing
+                full = self._is_full()
             if self._closed:
                 warnings.warn("This event is ignored: the writer is closed.", stacklevel=3)
                 return
-            if not (droppable and self._is_full()):
+            if not full:
                 self._pending.append(record)
                 self._pending_bytes += len(record)
                 if self._thread is None:

@@ -126,10 +126,11 @@ def _step_field(step: SupportsInt) -> bytes:
 
 def _int64(step: Any) -> int:
     """An integer as the unsigned number with the same 64 bits."""
-    value = int(step.item() if hasattr(step, "item") else step)  # int() refuses arrays that are no scalars
-    if not -(1 << 63) <= value < 1 << 63:
-        raise ValueError(f"global_step must be a number of 64 bits, not {value}")
-    return value & (1 << 64) - 1
+    if type(step) is not int:
+        step = int(step.item() if hasattr(step, "item") else step)  # int() refuses arrays that are no scalars
+    if not -(1 << 63) <= step < 1 << 63:
+        raise ValueError(f"global_step must be a number of 64 bits, not {step}")
+    return int(step & (1 << 64) - 1)
 
 
 def _varint(value: int) -> bytes:

@@ -66,18 +66,28 @@ def test_computing_them_is_no_training_step(model, tmp_path, wait_until):
     assert told == []
 
 
-def test_what_is_due_is_on_disk_without_a_further_flush(model, tmp_path, read_events, sv):
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"save_summaries_steps": 1}, {"loss", "global_step/sec"}),
+        ({"hooks": [hooks.SummaryHook(every_steps=1)]}, {"loss"}),
+    ],
+    ids=["due", "scheduled"],
+)
+def test_what_is_due_is_on_disk_without_a_further_flush(
+    model, tmp_path, read_events, sv, arguments, expected
+):
     """The writer's own interval is two minutes, but for its first event."""
-    sv = sv(save_summaries_steps=1)
+    sv = sv(**arguments)
     with sv.managed_session() as sess:
         sv.summary_writer.flush()
         sess.run(model.train_op)
         deadline = time.monotonic() + 30
         tags = set()
-        while tags != {"loss", "global_step/sec"} and time.monotonic() < deadline:
+        while tags != expected and time.monotonic() < deadline:
             with contextlib.suppress(tf.errors.DataLossError):  # a record is being written
                 tags = {v.tag for e in read_events(tmp_path) for v in e.summary.value}
-        assert tags == {"loss", "global_step/sec"}
+        assert tags == expected
 
 
 # Without a global step
