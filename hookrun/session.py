@@ -167,6 +167,7 @@ class _Plan:
         self._can_prepare = cacheable and tf_internals.can_prepare
         self.plain = _Variant([self._fetches], (), None, self._can_prepare)
         self.inline = inline
+        self._latest: tuple[Any, _Variant] = (None, self.plain)
 
     def variant(self, riders: tuple[Subscription, ...]) -> _Variant:
         """This run with the fetches of `riders`, and the global step.
@@ -174,6 +175,9 @@ class _Plan:
         Raises:
           ValueError: If one of them needs a placeholder that the run does not feed.
         """
+        latest_riders, latest = self._latest
+        if latest_riders is riders:
+            return latest
         variant = self._variants.get(riders)
         if variant is None:
             fed = [rider for rider in riders if self._can_carry(rider)]
@@ -181,6 +185,7 @@ class _Plan:
                 self._variants.clear()
             parts = [self._fetches, self._reads or []]
             variant = self._variants[riders] = _Variant(parts, fed, self._reads, self._can_prepare)
+        self._latest = (riders, variant)
         return variant
 
     def _can_carry(self, rider: Subscription) -> bool:

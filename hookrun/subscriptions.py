@@ -44,13 +44,6 @@ class HookTime:
         """The time of a call on average, in seconds."""
         return self.total_secs / self.count if self.count else 0.0
 
-    def add(self, secs: float) -> None:
-        """Count one more call."""
-        self.count += 1
-        self.total_secs += secs
-        if secs > self.max_secs:
-            self.max_secs = secs
-
 
 class Subscription:
     """What a `Supervisor` connects to a signal: calls the receiver when it is due, with its values.
@@ -165,8 +158,12 @@ class Subscription:
             self._receiver(supervisor, event)
         finally:
             secs = perf_counter() - start
+            taken = self.time
             with self._lock:
-                self.time.add(secs)
+                taken.count += 1
+                taken.total_secs += secs
+                if secs > taken.max_secs:
+                    taken.max_secs = secs
 
 
 def _is_number(value: Any) -> bool:
