@@ -9,6 +9,7 @@ from typing import Any, overload
 from hookrun import hook_state, signals, triggers
 from hookrun.coordinator import Coordinator
 from hookrun.hooks.base import Hook, subscriptions_of
+from hookrun.run_hooks import RunHooks, run_subscriptions_of
 from hookrun.subscriptions import Handle, HookTime, OnError, Subscription
 
 __all__ = ["Bus", "checked_hooks"]
@@ -27,6 +28,7 @@ class Bus:
         self._is_chief = is_chief
         self._subscriptions: dict[Subscription, object] = {}
         self._hooks: list[Hook] = []
+        self._run_hooks = RunHooks(self, coord)
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
@@ -157,6 +159,7 @@ class Bus:
         self._hooks = [known for known in self._hooks if known is not hook]
         for subscription in [s for s, owner in self._subscriptions.items() if owner is hook]:
             self._disconnect(subscription)
+        self._run_hooks.update(self._subscriptions)
 
     def send(self, signal: signals.Signal, event: Any) -> None:
         """Send `signal` to its receivers, on the calling thread. An error among them stops the training.
@@ -168,7 +171,11 @@ class Bus:
           event: An instance of its class in `hookrun.events`.
         """
         try:
-            signal.send(self, event)
+            if self._run_hooks.present:
+                with self._run_hooks.unseen():  # what a receiver runs is not the program's
+                    signal.send(self, event)
+            else:
+                signal.send(self, event)
         except Exception as error:  # logged by the signal; raised by the next step and by stop()
             self._coord.fail(error)
 
@@ -199,8 +206,9 @@ class Bus:
         self._hooks.append(hook)
         if hook.chief_only and not self._is_chief:
             return
-        for subscription in subscriptions_of(hook):
+        for subscription in (*subscriptions_of(hook), *run_subscriptions_of(hook)):
             self._connect(subscription, owner=hook)
+        self._run_hooks.update(self._subscriptions)
 
     def _connect(self, subscription: Subscription, owner: object) -> None:
         self._subscriptions[subscription] = owner

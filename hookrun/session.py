@@ -16,6 +16,7 @@ from hookrun.subscriptions import Subscription
 
 if TYPE_CHECKING:
     from hookrun.gate import StepGate
+    from hookrun.run_hooks import RunHooks
     from hookrun.steps import StepOps
     from hookrun.supervisor import Supervisor
 
@@ -30,12 +31,17 @@ _VARIANTS = 64
 _NOT_INLINE = InlineChoice(False)
 
 
+def _unchanged(results: Any) -> Any:
+    return results
+
+
 class ManagedSession(tf.compat.v1.Session):
     """What `Supervisor.managed_session` yields: a session that knows which of its runs train.
 
     A `run()` that is a training step (see `hookrun.steps`) carries the fetches of the hooks that are due,
-    and sends `signals.step` after it. Every other run is TensorFlow's own. `make_callable` and
-    `partial_run` go straight to TensorFlow: what they run is no training step, and no hook sees it.
+    and sends `signals.step` after it. Every other run is TensorFlow's own, but for the hooks that see or
+    change every run (see `Hook.before_run`). `make_callable` and `partial_run` go straight to TensorFlow:
+    what they run is no training step, and no hook sees it.
     """
 
     _training_steps: TrainingSteps
@@ -55,29 +61,45 @@ class ManagedSession(tf.compat.v1.Session):
         """Run operations and evaluate tensors, as `tf.compat.v1.Session.run` does.
 
         Raises:
-          Exception: For a training step, the error that stopped the training before it; the step is
-            not run.
+          Exception: For a training step, the error that stopped the training before it; for any run,
+            what a hook raised in `before_run`. It is not run then.
         """
+        run_hooks = self._training_steps.run_hooks
+        if run_hooks.present:
+            return run_hooks.run(self, self._run_and_tell, fetches, feed_dict, options, run_metadata)
+        return self._run_and_tell(fetches, feed_dict, options, run_metadata)
+
+    def _run_and_tell(
+        self,
+        fetches: Any,
+        feed_dict: Any,
+        options: Any,
+        run_metadata: Any,
+        after: Callable[[Any], Any] = _unchanged,
+    ) -> Any:
+        """Run; `after` is called with the results, before `step` is sent, and returns the program's own."""
         steps = self._training_steps
         plan = steps.plan(fetches, feed_dict)
         if plan is None:
-            return super().run(fetches, feed_dict, options, run_metadata)
+            return after(super().run(fetches, feed_dict, options, run_metadata))
         if not plan.writes:
-            return self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)[0]
+            return after(self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)[0])
         if not plan.step_ops:
             with steps.gate:
-                return self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)[0]
+                return after(self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)[0])
         steps.raise_pending_error()
         with steps.gate:
             listeners = steps.listeners()
             if listeners is None:
                 results = self._run_variant(plan.plain, plan.inline, feed_dict, options, run_metadata)[0]
+                results = after(results)
                 steps.count()
                 return results
             variant = plan.variant(listeners.riders(steps.expected_step()))
             results, reads, *values = self._run_variant(
                 variant, plan.inline, feed_dict, options, run_metadata
             )
+            results = after(results)
             steps.done(self, listeners, variant, results, reads, values)
             return results
 
@@ -284,9 +306,15 @@ class TrainingSteps:
     """
 
     def __init__(
-        self, supervisor: Supervisor, step_ops: StepOps, gate: StepGate, inline_steps: InlineSteps
+        self,
+        supervisor: Supervisor,
+        step_ops: StepOps,
+        gate: StepGate,
+        run_hooks: RunHooks,
+        inline_steps: InlineSteps,
     ) -> None:
         self.gate = gate
+        self.run_hooks = run_hooks
         self._supervisor = supervisor
         self._inline_steps: InlineSteps = inline_steps
         self._coord = supervisor.coord

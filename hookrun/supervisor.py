@@ -564,7 +564,7 @@ class Supervisor(Bus):
         """Make `sess` the session of the training, and tell the hooks."""
         in_process = not getattr(sess, "sess_str", "")
         inline_steps = self._inline_steps if in_process else False
-        steps = TrainingSteps(self, self._step_ops, self._gate, inline_steps)
+        steps = TrainingSteps(self, self._step_ops, self._gate, self._run_hooks, inline_steps)
         self._session = manage(sess, steps)
         self._services = Services(
             self,
@@ -671,7 +671,10 @@ class Supervisor(Bus):
             queue_runners = self._graph.get_collection(tf.compat.v1.GraphKeys.QUEUE_RUNNERS)
         threads: list[threading.Thread] = []
         for queue_runner in queue_runners:
-            threads += queue_runner.create_threads(sess, coord=self._coord, daemon=True, start=True)
+            threads += queue_runner.create_threads(sess, coord=self._coord, daemon=True)
+        for thread in threads:
+            self._run_hooks.leave_out(thread)
+            thread.start()
         self._services.add_queue_runner_threads(threads)
         return threads
 

@@ -6,6 +6,8 @@ The life of a hook, with the thread that calls each method::
     for each session:
         hook.on_session_created(...)              # the caller's thread, before any service starts
         while training goes on:
+            hook.before_run(...)                  # the thread that runs, before each run of the program
+            hook.after_run(...)                   # the same, after it
             hook.on_step(...)                     # the thread that ran the step, after it
             hook.on_summary_due(...)              # the summary timer's thread
             hook.on_checkpoint_due(...)           # the checkpoint timer's thread
@@ -23,6 +25,8 @@ from hookrun.subscriptions import OnError, OnUnfed, Subscription
 from hookrun.triggers import Trigger
 
 if TYPE_CHECKING:
+    from tensorflow.compat.v1.train import SessionRunArgs, SessionRunContext, SessionRunValues
+
     from hookrun import events
     from hookrun.supervisor import Supervisor
 
@@ -99,6 +103,31 @@ class Hook:
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         """Called once per session when it ends, cleanly or not, on the caller's thread. The services have
         stopped, the session is still open."""
+
+    def before_run(self, context: SessionRunContext) -> SessionRunArgs | None:
+        """Called before each `run()` of the program, training step or not, on the thread that runs, as in
+        `tf.compat.v1.train.SessionRunHook`. `run_without_hooks`, `make_callable`, `partial_run`, and what
+        hooks and services run themselves, do not pass through here.
+
+        Args:
+          context: A `tf.compat.v1.train.SessionRunContext`: the program's own arguments, the session, and
+            `request_stop()`, which stops the training after the run.
+
+        Returns:
+          None, or a `tf.compat.v1.train.SessionRunArgs`: what is fetched, fed and set in the same run. To
+          feed what the program or another hook feeds is a `RuntimeError`.
+        """
+        return None
+
+    def after_run(self, context: SessionRunContext, values: SessionRunValues) -> None:
+        """Called after each `run()` of the program that succeeded, on the same thread; before `on_step`
+        where it was a training step, so that what changes here is saved with the step.
+
+        Args:
+          context: That of `before_run`.
+          values: A `tf.compat.v1.train.SessionRunValues`: the results of what `before_run` asked for, None
+            without, the run's options and its metadata.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """What must survive a restart, as JSON values: saved beside each checkpoint."""
