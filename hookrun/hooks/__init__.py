@@ -7,6 +7,7 @@ from hookrun.hooks.preemption import PreemptionHook
 from hookrun.hooks.queue_runner import QueueRunnerHook
 from hookrun.hooks.step_counter import StepCounterHook
 from hookrun.hooks.summary import SummaryHook
+from hookrun.hooks.trace import TraceHook
 
 __all__ = [
     "CheckpointHook",
@@ -15,5 +16,6 @@ __all__ = [
     "QueueRunnerHook",
     "StepCounterHook",
     "SummaryHook",
+    "TraceHook",
     "retention",
 ]

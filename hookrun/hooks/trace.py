@@ -1,0 +1,73 @@
+"""TraceHook: writes what a training step ran, and how long each op of it took."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from hookrun import events, writers
+from hookrun.hooks.base import Hook
+from hookrun.triggers import schedule
+
+if TYPE_CHECKING:
+    from hookrun.supervisor import Supervisor
+
+__all__ = ["TraceHook"]
+
+
+class TraceHook(Hook):
+    """Runs the training steps that are due with a full trace, and writes their `RunMetadata` as ``step_N``.
+
+    TensorBoard shows the time and memory of each op in its graph. A traced step is slower.
+
+    Args:
+      every_steps: Trace each multiple of this number of steps.
+      every_secs: Trace the first step after each that many seconds.
+      at_steps: Trace these steps.
+
+    Raises:
+      ValueError: If none of them is given, or one is not positive.
+    """
+
+    chief_only = True
+
+    def __init__(
+        self,
+        *,
+        every_steps: int | None = None,
+        every_secs: float | None = None,
+        at_steps: Iterable[int] | None = None,
+    ) -> None:
+        due = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
+        if due is None:
+            raise ValueError("TraceHook needs one of every_steps, every_secs and at_steps")
+        self._due = due
+        self._next_is_due = False
+        self._traced = threading.local()
+
+    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        if supervisor.summary_writer is None:
+            raise ValueError(f"{self.name} needs a summary writer, and the Supervisor has none")
+        self._due.start(event.global_step or 0)
+        self._next_is_due = self._due((event.global_step or 0) + 1)
+
+    def before_run(self, context: Any) -> Any:
+        self._traced.metadata = None
+        if not self._next_is_due:
+            return None
+        options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
+        return tf.compat.v1.train.SessionRunArgs(None, options=options)
+
+    def after_run(self, context: Any, values: Any) -> None:
+        if self._next_is_due:
+            self._traced.metadata = values.run_metadata
+
+    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
+        # Reached by a training step alone: an evaluation that was traced meanwhile is not written.
+        if getattr(self._traced, "metadata", None) is not None:
+            writer = writers.file_writer(supervisor.summary_writer)
+            writer.add_run_metadata(self._traced.metadata, f"step_{event.global_step}", event.global_step)
+        self._next_is_due = self._due(event.global_step + 1)
