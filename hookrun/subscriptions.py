@@ -19,6 +19,12 @@ __all__ = ["Handle", "HookTime", "OnError", "Subscription"]
 
 OnError = Literal["stop", "log"]
 
+_HELD_UP_BY = frozenset({"step", "before_run", "after_run"})
+"""The signals that are sent on training threads alone."""
+
+_inner_secs: dict[int, float] = {}
+"""What receivers took that were called within another's time, in a training step; by thread."""
+
 
 @dataclass(slots=True)
 class HookTime:
@@ -31,7 +37,10 @@ class HookTime:
     count: int = 0
     """How often it was called."""
     total_secs: float = 0.0
-    """The time of all calls together, in seconds."""
+    """The time of all calls together, in seconds; in a training step without that of receivers that were
+    called meanwhile."""
+    training_secs: float = 0.0
+    """The part of it that held up the training, in seconds: what is called on timers' threads does not."""
     max_secs: float = 0.0
     """The time of the longest call, in seconds."""
 
@@ -40,10 +49,12 @@ class HookTime:
         """The time of a call on average, in seconds."""
         return self.total_secs / self.count if self.count else 0.0
 
-    def add(self, secs: float) -> None:
-        """Count one more call."""
+    def add(self, secs: float, holds_up: bool = True) -> None:
+        """Count one more call; `holds_up` is False for one that training did not wait for."""
         self.count += 1
         self.total_secs += secs
+        if holds_up:
+            self.training_secs += secs
         if secs > self.max_secs:
             self.max_secs = secs
 
@@ -68,6 +79,7 @@ class Subscription:
 
     __slots__ = (
         "__weakref__",
+        "_holds_up",
         "_lock",
         "_receiver",
         "fetches",
@@ -112,6 +124,7 @@ class Subscription:
         self.trigger = trigger
         self.time = HookTime(name, signal.name)
         self._receiver = receiver
+        self._holds_up = signal.name in _HELD_UP_BY
         self._lock = threading.Lock()
 
     def start(self, step: int) -> None:
@@ -135,13 +148,18 @@ class Subscription:
                 return
         elif self.trigger is not None and not self.due(event.global_step):
             return
+        outer = _inner_secs.pop(threading.get_ident(), 0.0) if _inner_secs else 0.0
         start = time.perf_counter()
         try:
             self._receiver(supervisor, event)
         finally:
             secs = time.perf_counter() - start
+            own = secs - _inner_secs.pop(threading.get_ident(), 0.0) if _inner_secs else secs
+            within_step = not self._holds_up and supervisor.in_training_step
+            if within_step:
+                _inner_secs[threading.get_ident()] = outer + secs
             with self._lock:
-                self.time.add(secs)
+                self.time.add(own, self._holds_up or within_step)
 
 
 def _is_number(value: Any) -> bool:
