@@ -198,8 +198,9 @@ class Bus:
           One row for each receiver and signal, the one that took most time first. Those connected to a
           signal directly, with blinker's `connect`, are not among them.
         """
-        with_time = [subscription.time for subscription in tuple(self._subscriptions)]
-        return sorted(with_time, key=lambda time: -time.total_secs)
+        owned = tuple(self._subscriptions.items())  # the services' own have their session for an owner
+        times = [s.time for s, owner in owned if owner is None or isinstance(owner, Hook)]
+        return sorted(times, key=lambda time: -time.total_secs)
 
     def _subscribe(self, hook: Hook) -> None:
         hook_state.check_names([*self._hooks, hook])

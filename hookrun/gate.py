@@ -45,6 +45,11 @@ class StepGate:
             if self._waiting:
                 self._changed.notify_all()
 
+    @property
+    def held(self) -> bool:
+        """True when the calling thread holds it, as a step does."""
+        return threading.get_ident() in self._holds
+
     @contextlib.contextmanager
     def alone(self, timeout_secs: float | None = None) -> Iterator[bool]:
         """No step runs inside the block, except those of the calling thread itself.

@@ -23,6 +23,9 @@ _logger = logging.getLogger(__name__)
 OnError = Literal["stop", "log"]
 OnUnfed = Literal["stop", "skip"]
 
+_HELD_UP_BY = frozenset({"step", "before_run", "after_run"})
+"""The signals that are sent on training threads alone."""
+
 
 @dataclass(slots=True)
 class HookTime:
@@ -35,7 +38,10 @@ class HookTime:
     count: int = 0
     """How often it was called."""
     total_secs: float = 0.0
-    """The time of all calls together, in seconds."""
+    """The time of all calls together, in seconds; in a training step without that of receivers that were
+    called meanwhile."""
+    training_secs: float = 0.0
+    """The part of it that held up the training, in seconds: what is called on timers' threads does not."""
     max_secs: float = 0.0
     """The time of the longest call, in seconds."""
 
@@ -67,6 +73,7 @@ class Subscription:
 
     __slots__ = (
         "__weakref__",
+        "_holds_up",
         "_lock",
         "_receiver",
         "_unfed",
@@ -117,6 +124,7 @@ class Subscription:
         self.on_unfed = on_unfed
         self.time = HookTime(name, signal.name)
         self._receiver = receiver
+        self._holds_up = signal.name in _HELD_UP_BY
         self._lock = threading.Lock()
         self._unfed: set[str] = set()
 
@@ -164,6 +172,8 @@ class Subscription:
                 taken.total_secs += secs
                 if secs > taken.max_secs:
                     taken.max_secs = secs
+                if self._holds_up or supervisor.in_training_step:
+                    taken.training_secs += secs
 
 
 def _is_number(value: Any) -> bool:

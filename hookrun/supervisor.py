@@ -327,6 +327,11 @@ class Supervisor(Bus):
         """True when a run of this graph can advance the global step."""
         return self._step_ops.counts_global_step and bool(self._step_ops)
 
+    @property
+    def in_training_step(self) -> bool:
+        """True on a thread that is in a training step, from before its run until its hooks have been told."""
+        return self._gate.held
+
     def _connect(self, subscription: Subscription, owner: object) -> None:
         """Connect a receiver; during a session its schedule starts now, and its timer if it needs one."""
         if subscription.fetches is not None:
@@ -762,10 +767,10 @@ class Supervisor(Bus):
     def _send_stop(self, session: ManagedSession, interrupt: BaseException | None) -> None:
         with self._graph.as_default():
             self.send(signals.stop, events.Stop(session, self._coord.error or interrupt))
-        self._report_hook_times()
         self._services = Services(self, ())
         for subscription in [s for s, owner in self._subscriptions.items() if owner is session]:
             self._disconnect(subscription)
+        self._report_hook_times()
 
     def _report_hook_times(self) -> None:
         """A table at DEBUG, and a warning for each receiver that held up the training."""
@@ -775,8 +780,8 @@ class Supervisor(Bus):
                 "%-40s %-18s %8d calls %10.3f s total %10.6f s mean %10.6f s max",
                 *(row.name, row.signal, row.count, row.total_secs, row.mean_secs, row.max_secs),
             )
-            share = row.total_secs / session_secs
-            if row.signal == signals.step.name and share > _SLOW_SHARE and row.total_secs > _SLOW_SECS:
+            share = row.training_secs / session_secs
+            if share > _SLOW_SHARE and row.training_secs > _SLOW_SECS:
                 _logger.warning(
                     "%s took %.0f %% of the training time: %d calls, %.3f s on average, %.3f s at most",
                     *(row.name, 100 * share, row.count, row.mean_secs, row.max_secs),

@@ -357,3 +357,72 @@ def test_the_time_of_each_hook_is_known_and_a_slow_one_named(sv, model, caplog):
     assert len(warnings) == 1
     assert warnings[0].startswith("the sleeper took")
     assert "the quick one" in caplog.text
+
+
+def slow(seconds=0.2):
+    """A receiver that takes its time."""
+    never = threading.Event()
+    return lambda *_: never.wait(seconds)
+
+
+def named_slow(caplog):
+    messages = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    return [message.partition(" took ")[0] for message in messages if " of the training time" in message]
+
+
+class SlowSummaries(hooks.SummaryHook):
+    def on_summary_due(self, supervisor, event):
+        super().on_summary_due(supervisor, event)
+        slow()()
+
+
+def test_a_slow_hook_that_steps_drive_is_named_and_what_drives_it_is_not(model, tmp_path, caplog):
+    sv = hookrun.Supervisor(
+        logdir=tmp_path, hooks=[SlowSummaries()], save_summaries_secs=0, save_summaries_steps=1
+    )
+    run_steps(sv, model, 3)
+    assert named_slow(caplog) == ["SlowSummaries.on_summary_due"]
+    (row,) = [row for row in sv.hook_times() if row.name == "SlowSummaries.on_summary_due"]
+    assert row.training_secs == row.total_secs >= 0.6
+
+
+def test_what_sends_to_a_slow_receiver_of_blinkers_own_is_not_named(model, tmp_path, caplog):
+    sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, save_summaries_steps=1)
+    receiver = slow()
+    signals.summary_due.connect(receiver, sender=sv)
+    run_steps(sv, model, 3)
+    assert named_slow(caplog) == []
+
+
+def test_a_slow_hook_on_a_timer_is_not_named(model, tmp_path, caplog, wait_until):
+    told = threading.Event()
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[SlowSummaries()], save_summaries_secs=0.01)
+    sv.on(signals.summary_due, lambda *_: told.set(), priority=1)
+    with sv.managed_session() as sess:
+        sess.run(model.train_op)
+        wait_until(told)
+    assert named_slow(caplog) == []
+    (row,) = [row for row in sv.hook_times() if row.name == "SlowSummaries.on_summary_due"]
+    assert row.training_secs == 0 < 0.2 <= row.total_secs
+
+
+def test_a_slow_receiver_of_what_a_hook_sends_within_a_step_is_named(model, tmp_path, caplog):
+    checkpoint = hooks.CheckpointHook(every_steps=1, background=False)
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[checkpoint], save_summaries_secs=0)
+    sv.on(signals.checkpoint_saved, slow(), name="the slow one")
+    run_steps(sv, model, 3)
+    times = {row.name: row for row in sv.hook_times()}
+    assert "the slow one" in named_slow(caplog)
+    assert times["the slow one"].training_secs >= 0.6
+
+
+def test_a_hook_that_is_slow_before_or_after_every_run_is_named(model, caplog):
+    class Slow(hooks.Hook):
+        def before_run(self, context):
+            slow()()
+
+        def after_run(self, context, values):
+            slow()()
+
+    run_steps(hookrun.Supervisor(hooks=[Slow()]), model, 2)
+    assert sorted(named_slow(caplog)) == ["Slow.after_run", "Slow.before_run"]
