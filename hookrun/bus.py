@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 
@@ -13,6 +14,11 @@ from hookrun.run_hooks import RunHooks, run_subscriptions_of
 from hookrun.subscriptions import Handle, HookTime, OnError, Subscription
 
 __all__ = ["Bus", "checked_hooks"]
+
+_logger = logging.getLogger(__name__)
+
+_SLOW_SHARE, _SLOW_SECS = 0.1, 0.1
+"""A receiver that took more than this share of the training time, and more seconds, is warned of."""
 
 
 class Bus:
@@ -201,6 +207,20 @@ class Bus:
         owned = tuple(self._subscriptions.items())  # the services' own have their session for an owner
         times = [s.time for s, owner in owned if owner is None or isinstance(owner, Hook)]
         return sorted(times, key=lambda time: -time.total_secs)
+
+    def _report_hook_times(self, session_secs: float) -> None:
+        """A table at DEBUG, and a warning for each receiver that held up the training."""
+        for row in self.hook_times():
+            _logger.debug(
+                "%-40s %-18s %8d calls %10.3f s total %10.6f s mean %10.6f s max",
+                *(row.name, row.signal, row.count, row.total_secs, row.mean_secs, row.max_secs),
+            )
+            share = row.training_secs / session_secs
+            if share > _SLOW_SHARE and row.training_secs > _SLOW_SECS:
+                _logger.warning(
+                    "%s took %.0f %% of the training time: %d calls, %.3f s on average, %.3f s at most",
+                    *(row.name, 100 * share, row.count, row.mean_secs, row.max_secs),
+                )
 
     def _subscribe(self, hook: Hook) -> None:
         hook_state.check_names([*self._hooks, hook])

@@ -34,9 +34,6 @@ __all__ = ["Supervisor"]
 
 _logger = logging.getLogger(__name__)
 
-_SLOW_SHARE, _SLOW_SECS = 0.1, 0.1
-"""A receiver that took more than this share of the training time, and more seconds, is warned of."""
-
 _BROKEN_OFF = (tf.errors.CancelledError, tf.errors.OutOfRangeError)
 """What a step raises that waits for input when the training is stopped."""
 
@@ -770,22 +767,7 @@ class Supervisor(Bus):
         self._services = Services(self, ())
         for subscription in [s for s, owner in self._subscriptions.items() if owner is session]:
             self._disconnect(subscription)
-        self._report_hook_times()
-
-    def _report_hook_times(self) -> None:
-        """A table at DEBUG, and a warning for each receiver that held up the training."""
-        session_secs = time.monotonic() - self._session_start
-        for row in self.hook_times():
-            _logger.debug(
-                "%-40s %-18s %8d calls %10.3f s total %10.6f s mean %10.6f s max",
-                *(row.name, row.signal, row.count, row.total_secs, row.mean_secs, row.max_secs),
-            )
-            share = row.training_secs / session_secs
-            if share > _SLOW_SHARE and row.training_secs > _SLOW_SECS:
-                _logger.warning(
-                    "%s took %.0f %% of the training time: %d calls, %.3f s on average, %.3f s at most",
-                    *(row.name, 100 * share, row.count, row.mean_secs, row.max_secs),
-                )
+        self._report_hook_times(time.monotonic() - self._session_start)
 
     def _close_summary_writer(self) -> None:
         if self._summary_writer is None or not self._writer_open:
