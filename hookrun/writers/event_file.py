@@ -20,7 +20,7 @@ from typing import Any, SupportsInt
 
 from tensorboardX.record_writer import REGISTERED_FACTORIES, directory_check
 
-from hookrun.writers.event_writer import EventWriter
+from hookrun.writers.event_writer import EventWriter, summary_event
 from hookrun.writers.record_file import EventFile, is_local
 from hookrun.writers.vocabulary import Vocabulary
 
@@ -35,6 +35,10 @@ _MAX_PENDING_BYTES = 16 << 20
 
 
 _writers: weakref.WeakSet[EventFileWriter] = weakref.WeakSet()
+
+
+_Record = bytes | tuple[bytes, int | None, float]
+"""A serialized `Event`; or a summary with its step and time, of which the writer thread makes one."""
 
 
 class EventFileWriter(EventWriter):
@@ -119,7 +123,7 @@ class EventFileWriter(EventWriter):
         self._lock = threading.RLock()  # never held while writing; guards all below
         self._due = threading.Condition(self._lock)  # the writer thread waits for it
         self._room = threading.Condition(self._lock)  # adding threads wait for it
-        self._pending: collections.deque[bytes] = collections.deque()
+        self._pending: collections.deque[_Record] = collections.deque()
         self._pending_bytes = 0
         self._due_time = -math.inf
         self._flush_asked = False  # since the thread took what it writes
@@ -304,7 +308,10 @@ class EventFileWriter(EventWriter):
             if self._dropped:
                 _logger.warning("%d events for %s were dropped.", self._dropped, self._logdir)
 
-    def _add_record(self, record: bytes, droppable: bool) -> None:
+    def _summary_record(self, summary: bytes, step: int | None, walltime: float) -> _Record:
+        return summary, step, walltime  # the writer thread makes an event of it
+
+    def _add_record(self, record: _Record, droppable: bool) -> None:
         with self._lock:
             full = droppable and len(self._pending) >= self._max_queue
             if full and self._keeping_up and not self._closed:
@@ -315,7 +322,7 @@ class EventFileWriter(EventWriter):
                 return
             if not full:
                 self._pending.append(record)
-                self._pending_bytes += len(record)
+                self._pending_bytes += _size(record)
                 if self._thread is None:
                     self._start_thread()
                 elif len(self._pending) == 1 or self._delay() <= 0:
@@ -374,7 +381,7 @@ class EventFileWriter(EventWriter):
             try:
                 if self._file is None or not self._file.exists():
                     self._file = self._new_file()
-                self._file.append(batch)
+                self._file.append([r if isinstance(r, bytes) else summary_event(*r) for r in batch])
             except BaseException as error:
                 self._file = None
                 if isinstance(error, Exception):
@@ -383,7 +390,7 @@ class EventFileWriter(EventWriter):
             with self._lock:
                 for record in batch:
                     self._pending.popleft()
-                    self._pending_bytes -= len(record)
+                    self._pending_bytes -= _size(record)
                 self._due_time = -math.inf if self._flush_asked else self._clock() + self._flush_secs
                 self._retry_secs = _FIRST_RETRY_SECS
                 recovered, self._failing = self._failing, False
@@ -419,6 +426,10 @@ class EventFileWriter(EventWriter):
             self._created_ns = max(time.time_ns(), self._created_ns + 1)
             with suppress(FileExistsError):
                 return EventFile(self._logdir, self._created_ns, self._filename_suffix)
+
+
+def _size(record: _Record) -> int:
+    return len(record if isinstance(record, bytes) else record[0])
 
 
 def _write_when_due(reference: weakref.ref[EventFileWriter], due: threading.Condition) -> None:

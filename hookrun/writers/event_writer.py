@@ -9,7 +9,7 @@ from typing import Any, SupportsInt
 
 import tensorflow as tf
 
-__all__ = ["EventWriter"]
+__all__ = ["EventWriter", "summary_event"]
 
 # Field numbers of the Event message.
 _GRAPH_DEF, _SUMMARY, _SESSION_LOG, _TAGGED_RUN_METADATA, _META_GRAPH_DEF = 4, 5, 7, 8, 9
@@ -44,7 +44,13 @@ class EventWriter(abc.ABC):
         """
         if not isinstance(summary, bytes):
             summary = _serialized("summary", summary, "Summary", "serialized bytes or ")
-        self._add_record(_event(_SUMMARY, summary, global_step, walltime), True)
+        step = None if global_step is None else _int64(global_step)
+        walltime = time.time() if walltime is None else walltime
+        self._add_record(self._summary_record(summary, step, walltime), True)
+
+    def _summary_record(self, summary: bytes, step: int | None, walltime: float) -> Any:
+        """What `_add_record` takes for a serialized `Summary`."""
+        return summary_event(summary, step, walltime)
 
     def add_event(self, event: Any, step: SupportsInt | None = None, walltime: float | None = None) -> None:
         """Add an `Event` message as it is, with its own time and step unless others are given.
@@ -110,14 +116,20 @@ class EventWriter(abc.ABC):
         self._add_record(_event(_TAGGED_RUN_METADATA, payload, global_step), False)
 
 
-def _event(
-    field: int, payload: bytes, global_step: SupportsInt | None, walltime: float | None = None
-) -> bytes:
-    """A serialized `Event`, of this moment if not of another, with `payload` as the field of that number."""
-    time_field = _wall_time_field(9, time.time() if walltime is None else walltime)
-    step = b"" if global_step is None else _step_field(global_step)
+def summary_event(summary: bytes, step: int | None, walltime: float) -> bytes:
+    """A serialized `Event` with a serialized `Summary`; `step` as `_int64` gives it."""
+    return _encoded(_SUMMARY, summary, step, walltime)
+
+
+def _event(field: int, payload: bytes, global_step: SupportsInt | None) -> bytes:
+    """A serialized `Event` of this moment, with `payload` as the field of that number."""
+    return _encoded(field, payload, None if global_step is None else _int64(global_step), time.time())
+
+
+def _encoded(field: int, payload: bytes, step: int | None, walltime: float) -> bytes:
+    step_field = b"" if step is None else b"\x10" + _varint(step)
     tag_and_size = bytes((field << 3 | 2,)) + _varint(len(payload))
-    return b"".join((time_field, step, tag_and_size, payload))
+    return b"".join((_wall_time_field(9, walltime), step_field, tag_and_size, payload))
 
 
 def _step_field(step: SupportsInt) -> bytes:
