@@ -169,15 +169,19 @@ class Bus:
         Args:
           signal: One of `hookrun.signals`.
           event: An instance of its class in `hookrun.events`.
+
+        Raises:
+          BaseException: An interrupt (`KeyboardInterrupt`, `SystemExit`) of a receiver, once all were called.
         """
-        try:
-            if self._run_hooks.present:
-                with self._run_hooks.unseen():  # what a receiver runs is not the program's
-                    signal.send(self, event)
-            else:
-                signal.send(self, event)
-        except Exception as error:  # logged by the signal; raised by the next step and by stop()
+        if self._run_hooks.present:
+            with self._run_hooks.unseen():  # what a receiver runs is not the program's
+                error, interrupt = signal.call_all(self, event)
+        else:
+            error, interrupt = signal.call_all(self, event)
+        if error is not None:  # logged by the signal; raised by the next step and by stop()
             self._coord.fail(error)
+        if interrupt is not None:
+            raise interrupt
 
     def hook_times(self) -> list[HookTime]:
         """The time that each receiver has taken in the current session, or the one before.

@@ -140,10 +140,20 @@ class Signal(blinker.NamedSignal):
 
         Raises:
           Exception: The first error of a receiver whose `on_error` is not "log", after all were called.
+          BaseException: Before any error, the first interrupt (`KeyboardInterrupt`, `SystemExit`).
         """
-        if self.is_muted:
-            return
+        error, interrupt = self.call_all(sender, event)
+        if interrupt is not None:
+            raise interrupt
+        if error is not None:
+            raise error
+
+    def call_all(self, sender: Any, event: Any) -> tuple[Exception | None, BaseException | None]:
+        """As `send`, but return the error and the interrupt, which are None without."""
         first: Exception | None = None
+        interrupt: BaseException | None = None
+        if self.is_muted:
+            return first, interrupt
         for reference in self.resolved_for(sender):
             receiver = reference()
             if receiver is None:
@@ -154,8 +164,9 @@ class Signal(blinker.NamedSignal):
                 _logger.exception("%s failed in %s", receiver_name(receiver), self.name)
                 if first is None and getattr(receiver, "on_error", "stop") != "log":
                     first = error
-        if first is not None:
-            raise first
+            except BaseException as error:
+                interrupt = interrupt or error
+        return first, interrupt
 
 
 def receiver_name(receiver: Any) -> str:

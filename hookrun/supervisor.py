@@ -765,12 +765,14 @@ class Supervisor(Bus):
             stragglers += self._services.join(joined, deadline, self._stop_grace_secs, closing)
 
     def _send_stop(self, session: ManagedSession, interrupt: BaseException | None) -> None:
-        with self._graph.as_default():
-            self.send(signals.stop, events.Stop(session, self._coord.error or interrupt))
-        self._services = Services(self, ())
-        for subscription in [s for s, owner in self._subscriptions.items() if owner is session]:
-            self._disconnect(subscription)
-        self._report_hook_times()
+        try:
+            with self._graph.as_default():
+                self.send(signals.stop, events.Stop(session, self._coord.error or interrupt))
+        finally:
+            self._services = Services(self, ())
+            for subscription in [s for s, owner in self._subscriptions.items() if owner is session]:
+                self._disconnect(subscription)
+            self._report_hook_times()
 
     def _report_hook_times(self) -> None:
         """A table at DEBUG, and a warning for each receiver that held up the training."""
