@@ -175,27 +175,31 @@ class Bus:
         Args:
           signal: One of `hookrun.signals`.
           event: An instance of its class in `hookrun.events`.
+
+        Raises:
+          BaseException: An interrupt (`KeyboardInterrupt`, `SystemExit`) of a receiver, once all were called.
         """
-        try:
-            if self._run_hooks.present:
-                with self._run_hooks.unseen():  # what a receiver runs is not the program's
-                    signal.send(self, event)
-            else:
-                signal.send(self, event)
-        except Exception as error:  # logged by the signal; raised by the next step and by stop()
-            self._coord.fail(error)
+        self.deliver(signal, signal.calls(self, event))
 
     def deliver(self, signal: signals.Signal, calls: Iterable[tuple[Callable[[Any, Any], Any], Any]]) -> None:
-        """As `send`, but only to the receivers in `calls`, each with an event of its own.
+        """As `send`, but to the receivers in `calls`, each with an event of its own.
 
         Args:
           signal: One of `hookrun.signals`.
           calls: Receivers with their events.
+
+        Raises:
+          BaseException: As `send`.
         """
-        try:
-            signal.deliver(self, calls)
-        except Exception as error:  # as in `send`
+        if self._run_hooks.present:
+            with self._run_hooks.unseen():  # what a receiver runs is not the program's
+                error, interrupt = signal.call_all(self, calls)
+        else:
+            error, interrupt = signal.call_all(self, calls)
+        if error is not None:  # logged by the signal; raised by the next step and by stop()
             self._coord.fail(error)
+        if interrupt is not None:
+            raise interrupt
 
     def hook_times(self) -> list[HookTime]:
         """The time that each receiver has taken in the current session, or the one before.

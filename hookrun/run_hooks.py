@@ -101,12 +101,16 @@ class RunHooks:
             return make_run(fetches, feed_dict, options, run_metadata)
         with self.unseen():
             run = _Run(session, fetches, feed_dict, options, run_metadata)
-            try:
-                _before_run.send(self._bus, run)
-            except Exception as error:  # logged by the signal
-                self._coord.fail(error)
-                raise
+            self._ask(run)
             return make_run(*run.arguments(), after=functools.partial(self._after, run))
+
+    def _ask(self, run: _Run) -> None:
+        error, interrupt = _before_run.call_all(self._bus, _before_run.calls(self._bus, run))
+        if error is not None:  # logged by the signal
+            self._coord.fail(error)
+        first = interrupt or error
+        if first is not None:
+            raise first
 
     def _after(self, run: _Run, results: list[Any]) -> Any:
         """Called with what the run returned, before `step` is sent: returns the program's own part."""

@@ -133,22 +133,38 @@ class Signal(blinker.NamedSignal):
         return references
 
     def send(self, sender: Any, /, event: Any) -> None:  # type: ignore[override]
-        """Call every receiver of `sender` with `event`, on the calling thread; see `deliver`."""
-        receivers = [reference() for reference in self.resolved_for(sender)]
-        self.deliver(sender, [(receiver, event) for receiver in receivers if receiver is not None])
-
-    def deliver(self, sender: Any, calls: Iterable[tuple[Receiver, Any]]) -> None:
-        """Call receivers, each with an event of its own, on the calling thread.
+        """Call every receiver of `sender` with `event`, on the calling thread.
 
         Every receiver is called, even when an earlier one raised. Each error is logged at once, with its
         traceback and the receiver's name.
 
         Raises:
           Exception: The first error of a receiver whose `on_error` is not "log", after all were called.
+          BaseException: Before any error, the first interrupt (`KeyboardInterrupt`, `SystemExit`).
         """
-        if self.is_muted:
-            return
+        error, interrupt = self.call_all(sender, self.calls(sender, event))
+        if interrupt is not None:
+            raise interrupt
+        if error is not None:
+            raise error
+
+    def calls(self, sender: Any, event: Any) -> list[tuple[Receiver, Any]]:
+        """Each live receiver of `sender`, in order, with `event`."""
+        receivers = [reference() for reference in self.resolved_for(sender)]
+        return [(receiver, event) for receiver in receivers if receiver is not None]
+
+    def call_all(
+        self, sender: Any, calls: Iterable[tuple[Receiver, Any]]
+    ) -> tuple[Exception | None, BaseException | None]:
+        """Call receivers as `send` does, each with an event of its own.
+
+        Returns:
+          The error and the interrupt that `send` would raise; None where there is none.
+        """
         first: Exception | None = None
+        interrupt: BaseException | None = None
+        if self.is_muted:
+            return first, interrupt
         for receiver, event in calls:
             try:
                 receiver(sender, event)
@@ -156,8 +172,9 @@ class Signal(blinker.NamedSignal):
                 _logger.exception("%s failed in %s", receiver_name(receiver), self.name)
                 if first is None and getattr(receiver, "on_error", "stop") != "log":
                     first = error
-        if first is not None:
-            raise first
+            except BaseException as error:
+                interrupt = interrupt or error
+        return first, interrupt
 
 
 def receiver_name(receiver: Any) -> str:

@@ -490,7 +490,9 @@ class Supervisor(Bus):
         """Make a session whose model is ready to be used.
 
         The chief restores the newest intact checkpoint (see `hookrun.restore`), or initializes the model
-        where there is none; the others wait for it.
+        where there is none; the others wait for it. A session before it that was not stopped ends here, and
+        stays open: its services are stopped and its hooks are told, as of an end that is not clean, so that
+        nothing is saved. The new one starts from what was saved before.
 
         Args:
           master: The TensorFlow master to use; see `tf.compat.v1.Session`.
@@ -506,6 +508,7 @@ class Supervisor(Bus):
           tf.errors.DataLossError: If there are checkpoints and none is intact.
           Exception: What a hook raised in `on_session_created`; the session is closed then.
         """
+        self._end_session_before()
         self._coord.clear_stop()
         self._warn_of_added_ops()
         if self._summary_writer is not None:
@@ -543,6 +546,17 @@ class Supervisor(Bus):
                 _logger.info("Starting standard services.")
                 self._start_services(sess)
         return sess
+
+    def _end_session_before(self) -> None:
+        """End the session that was not stopped, if there is one; its errors are not those of the next one."""
+        if self._session is None:
+            return
+        _logger.warning("A new session begins, and the one before was not stopped: its services end now")
+        try:
+            self._end(None, False, True, None, RuntimeError("a new session began before stop() was called"))
+        except Exception as error:
+            _logger.error("The session before ended with an error", exc_info=error)
+        self._coord.clear_stop()
 
     def _warn_of_added_ops(self) -> None:
         added = [op.name for op in self._graph.get_operations()[self._finalized_size :]]
@@ -638,6 +652,7 @@ class Supervisor(Bus):
         if self._logdir is None:
             raise ValueError("Standard services need a 'logdir' passed to the Supervisor")
         if sess is not self._session:
+            self._end_session_before()
             self._begin(sess, start_standard_services=False, restored_from=None)
         return self._start_services(sess)
 
@@ -645,8 +660,9 @@ class Supervisor(Bus):
         if self._summary_writer is not None:  # TensorBoard drops what an earlier run wrote after this step
             log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
             writers.file_writer(self._summary_writer).add_session_log(log, self.read_global_step(sess))
-        for subscription in self._services.step_subscriptions():
-            self._connect(subscription, owner=self._session)
+        if not self._services.started:
+            for subscription in self._services.step_subscriptions():
+                self._connect(subscription, owner=self._session)
         return self._services.start()
 
     def start_queue_runners(
@@ -762,12 +778,14 @@ class Supervisor(Bus):
             stragglers += self._services.join(joined, deadline, self._stop_grace_secs, closing)
 
     def _send_stop(self, session: ManagedSession, interrupt: BaseException | None) -> None:
-        with self._graph.as_default():
-            self.send(signals.stop, events.Stop(session, self._coord.error or interrupt))
-        self._services = Services(self, ())
-        for subscription in [s for s, owner in self._subscriptions.items() if owner is session]:
-            self._disconnect(subscription)
-        self._report_hook_times(time.monotonic() - self._session_start)
+        try:
+            with self._graph.as_default():
+                self.send(signals.stop, events.Stop(session, self._coord.error or interrupt))
+        finally:
+            self._services = Services(self, ())
+            for subscription in [s for s, owner in self._subscriptions.items() if owner is session]:
+                self._disconnect(subscription)
+            self._report_hook_times(time.monotonic() - self._session_start)
 
     def _close_summary_writer(self) -> None:
         if self._summary_writer is None or not self._writer_open:

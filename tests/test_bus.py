@@ -236,6 +236,45 @@ def test_an_error_in_on_stop_is_raised_and_the_other_hooks_are_stopped(sv, model
     assert stopped == [True]
 
 
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt("at the end"), SystemExit(7)])
+def test_an_interrupt_in_on_stop_skips_neither_the_other_hooks_nor_the_final_checkpoint(
+    model, tmp_path, interrupt
+):
+    stopped = []
+
+    class Interrupted(hooks.Hook):
+        def on_stop(self, supervisor, event):
+            raise interrupt
+
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[Interrupted()], save_summaries_steps=1)
+    sv.on(signals.stop, lambda _, event: stopped.append(event.session))
+    with pytest.raises(type(interrupt)) as raised:
+        run_steps(sv, model, 3)
+    assert raised.value is interrupt
+    assert [session.closed for session in stopped] == [True]
+    assert tf.train.latest_checkpoint(str(tmp_path)).endswith("model.ckpt-3")
+    assert not sv.services_started
+    sv.remove_hook(sv.hooks[0])
+    run_steps(sv, model, 1)
+    assert tf.train.latest_checkpoint(str(tmp_path)).endswith("model.ckpt-4")
+
+
+def test_an_error_beside_an_interrupt_stops_the_training(sv, model):
+    @sv.on(signals.step)
+    def fail(supervisor, event):
+        raise ValueError("failed")
+
+    @sv.on(signals.step)
+    def interrupt(supervisor, event):
+        raise KeyboardInterrupt
+
+    with sv.managed_session() as sess:
+        with pytest.raises(KeyboardInterrupt):
+            sess.run(model.train_op)
+        assert str(sv.coord.error) == "failed"
+        sv.coord.clear_stop()
+
+
 def test_a_hook_that_fails_when_the_session_is_created_ends_it(sv, model):
     sessions = []
 

@@ -435,3 +435,18 @@ def test_without_options_the_same_empty_ones_are_told_as_under_a_monitored_sessi
     expected = observe(TensorFlowsRecorder, lambda hook: tf.compat.v1.train.MonitoredSession(hooks=[hook]))
     got = observe(Recorder, lambda hook: hookrun.Supervisor(hooks=[hook]).managed_session())
     assert got == expected == (None, "", "")
+
+
+def test_an_interrupt_before_a_run_is_raised_after_the_others_were_asked(model):
+    class Interrupts(hooks.Hook):
+        def before_run(self, context):
+            raise KeyboardInterrupt
+
+    other = Recorder()
+    sv = hookrun.Supervisor(hooks=[Failing("before_run"), Interrupts(), other])
+    with sv.managed_session() as sess:
+        with pytest.raises(KeyboardInterrupt):
+            sess.run(model.train_op)
+        assert str(sv.coord.error) == "failed"
+        assert calls(other.told) == [(None, "before")]
+        sv.coord.clear_stop()

@@ -126,10 +126,32 @@ def test_the_error_of_a_receiver_that_only_logs_is_not_raised(signal, sender, ca
     assert "logged" in caplog.text
 
 
-def test_an_interrupt_is_not_held_back(signal, sender):
+def test_an_interrupt_is_raised_before_any_error_after_every_receiver_was_called(signal, sender, caplog):
+    calls: list[str] = []
+
+    def fails(sender, event):
+        raise ValueError("an error")
+
+    def interrupts(sender, event):
+        raise KeyboardInterrupt("the first")
+
+    def exits(sender, event):
+        raise SystemExit("the second")
+
+    last = Receiver(calls, "last")
+    for receiver in (fails, interrupts, exits, last):
+        signal.connect(receiver, sender=sender)
+    with pytest.raises(KeyboardInterrupt, match="the first"):
+        signal.send(sender, event=None)
+    assert calls == ["last"]
+    assert "fails failed in tested" in caplog.text
+
+
+def test_an_interrupt_is_raised_whatever_the_receiver_says_of_errors(signal, sender):
     def interrupts(sender, event):
         raise KeyboardInterrupt
 
+    interrupts.on_error = "log"
     signal.connect(interrupts, sender=sender)
     with pytest.raises(KeyboardInterrupt):
         signal.send(sender, event=None)

@@ -220,6 +220,75 @@ class TestServices:
         assert saved == [5, 10, 12]
         assert summed == [threading.current_thread()] * 6
 
+    def test_services_that_are_started_twice_run_once(self, model, tmp_path):
+        sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, save_summaries_steps=1, **CLEAN)
+        summed = []
+        sv.on(signals.summary_due, lambda *_: summed.append(True))
+        with sv.managed_session() as sess:
+            assert sv.start_standard_services(sess) == []
+            sess.run(model.train_op)
+        assert summed == [True]
+
+    def test_a_new_session_ends_the_services_of_one_that_was_not_stopped(
+        self, model, tmp_path, caplog, wait_until
+    ):
+        sv = hookrun.Supervisor(
+            logdir=tmp_path, save_summaries_secs=0, save_summaries_steps=1, save_model_steps=2, **CLEAN
+        )
+        summed, ended, timers = [], [], []
+        sv.on(signals.summary_due, lambda _, event: summed.append(event.session))
+        sv.on(signals.stop, lambda _, event: ended.append((event.session, event.clean)))
+        ticked = threading.Event()
+        sv.on(signals.checkpoint_saved, lambda *_: ticked.set())
+        first = sv.prepare_or_wait_for_session()
+        wait_until(ticked)
+        timers.append([t for t in threading.enumerate() if t.name == "hookrun-checkpoint-timer"])
+        for _ in range(3):
+            first.run(model.train_op)
+        second = sv.prepare_or_wait_for_session()
+        timers.append([t for t in threading.enumerate() if t.name == "hookrun-checkpoint-timer"])
+        assert ended == [(first, False)]
+        assert "was not stopped" in caplog.text
+        assert [len(threads) for threads in timers] == [1, 1]
+        assert timers[0] != timers[1]
+        assert second.run(model.global_step) == 2  # saved on its schedule; nothing more
+        second.run(model.train_op)
+        assert summed == [first] * 3 + [second]
+        assert not sv.should_stop()
+        sv.stop()
+        assert ended == [(first, False), (second, True)]
+        assert first.run(model.global_step) == 3
+        first.close()
+        second.close()
+
+    def test_an_error_of_a_session_that_was_not_stopped_is_not_one_of_the_next(self, model, tmp_path, caplog):
+        sv = hookrun.Supervisor(logdir=tmp_path, **CLEAN)
+
+        @sv.on(signals.step)
+        def fail(supervisor, event):
+            raise ValueError("of the first")
+
+        first = sv.prepare_or_wait_for_session()
+        first.run(model.train_op)
+        fail.remove()
+        with sv.managed_session() as second:
+            second.run(model.train_op)
+        assert "The session before ended with an error" in caplog.text
+        first.close()
+
+    def test_a_session_of_the_programs_own_takes_the_place_of_the_one_before(self, model, tmp_path):
+        sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, save_summaries_steps=1, **CLEAN)
+        summed = []
+        sv.on(signals.summary_due, lambda _, event: summed.append(event.session))
+        first = sv.prepare_or_wait_for_session()
+        with tf.compat.v1.Session() as own:
+            own.run(sv.init_op)
+            sv.start_standard_services(own)
+            own.run(model.train_op)
+            sv.stop()
+        assert summed == [own]
+        first.close()
+
     def test_a_timer_starts_when_its_first_receiver_comes(self, model, tmp_path, wait_until):
         sv = hookrun.Supervisor(logdir=tmp_path, summary_op=None, global_step=None, **CLEAN)
         due = threading.Event()
