@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 from google.protobuf import text_format
 
-from hookrun import hook_state, tf_internals
+from hookrun import hook_state, restore, tf_internals
 from hookrun.hook_state import HookState
 from hookrun.hooks.retention import Checkpoint, EveryNHours, LatestN, Policy
 
@@ -65,7 +65,7 @@ class CheckpointDirectory:
         self._local = "://" not in save_path
         self._policy = policy
         self._metrics: dict[str, dict[str, float]] = {}
-        self._paths = self._paths_in_state_file()
+        self._paths = [*self._paths_in_state_file(), *restore.not_yet_named(save_path)]
         if restored_from is not None and self._is_ours(os.path.basename(restored_from)):
             restored = os.path.join(self._directory, os.path.basename(restored_from))
             if restored not in self._paths:

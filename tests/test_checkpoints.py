@@ -83,6 +83,19 @@ def test_what_the_saver_was_told_to_keep_is_kept_also_over_restarts(saving, tmp_
     assert [path[-1] for path in state.all_model_checkpoint_paths] == ["6", "7", "8"]
 
 
+def test_one_that_a_killed_process_could_not_name_is_counted_too(saving, tmp_path, monkeypatch):
+    for step in (1, 2):
+        saving(step)
+    for step in (3, 4):  # two such processes, one after the other
+        saving.open(policy_of(saving.saver))
+        monkeypatch.setattr(saving.directory, "_write_state_file", lambda path: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            saving(step)
+    saving.open(policy_of(saving.saver))
+    saving(5)
+    assert steps_in(tmp_path) == [3, 4, 5]
+
+
 def test_with_max_to_keep_0_all_are_kept_and_the_state_file_names_the_newest(saving, tmp_path):
     saving.saver = v1.train.Saver([saving.variable], max_to_keep=0)
     saving.open(policy_of(saving.saver))
