@@ -129,6 +129,36 @@ def test_a_manual_save_of_the_program_is_counted_and_does_not_remove_the_best(sa
     assert steps_in(tmp_path) == [1, 3, 4]
 
 
+def test_what_is_named_is_on_disk_and_what_is_removed_has_a_successor(saving, tmp_path, monkeypatch):
+    for step in (1, 2, 3):
+        saving(step)
+    done = []
+
+    def noting(owner, name, told_of):
+        real = getattr(owner, name)
+
+        def noted(*args):
+            done.append((name, os.path.basename(told_of(args))))
+            return real(*args)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    noting(os, "fsync", lambda args: os.readlink(f"/proc/self/fd/{args[0]}"))
+    noting(os, "replace", lambda args: args[1])
+    noting(v1.train, "remove_checkpoint", lambda args: args[0])
+    saving(4)
+    files = [f"model.ckpt-4.{ending}" for ending in ("data-00000-of-00001", "meta", "index")]
+    state_file = [("fsync", "model.ckpt.checkpoint"), ("replace", "checkpoint"), ("fsync", tmp_path.name)]
+    assert done == [
+        *(("fsync", file) for file in files),
+        *(("replace", file) for file in files),
+        ("fsync", tmp_path.name),
+        *state_file,
+        ("remove_checkpoint", "model.ckpt-1"),
+        *state_file,
+    ]
+
+
 def test_those_of_another_base_name_are_left_alone_though_the_saver_recovered_them(saving, tmp_path):
     for step in (1, 2, 3):
         saving(step)
