@@ -1,6 +1,7 @@
 # make train    set up .venv and train on the handwritten digits    (make train ARGS="--steps 4000")
 # make test     set up .venv and run the tests                      (make test ARGS="-k digits")
 # make test-long   the tests that take minutes, which make test leaves out
+# make bench    set up .venv and run the benchmarks, on a machine that does nothing else
 # make lint     ruff and mypy
 # make clean    remove everything that these made, except runs/
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test test-long lint clean
+.PHONY: train test test-long bench lint clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/examples.installed
@@ -19,6 +20,11 @@ test: $(VENV)/test.installed
 
 test-long: $(VENV)/test.installed
 	@$(BIN)/python -m pytest -m long $(ARGS)
+
+bench: $(VENV)/test.installed
+	@for benchmark in $(filter-out benchmarks/measuring.py,$(wildcard benchmarks/*.py)); do \
+		TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python $$benchmark || exit; \
+	done
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check

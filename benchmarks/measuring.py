@@ -1,13 +1,18 @@
-"""Timing side by side: alternatives take turns in one process, and what is told is a ratio of medians."""
+"""Timing side by side: alternatives take turns in one process, and what is told is a ratio of medians.
+
+Memory is measured in processes of their own: what one alternative has freed, the next finds resident.
+"""
 
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-__all__ = ["ROUNDS", "medians", "print_table"]
+__all__ = ["ROUNDS", "in_own_process", "medians", "peak_mb", "print_table", "reset_peak", "resident_mb"]
 
 ROUNDS = 9
 
@@ -35,8 +40,38 @@ def medians(
     return {name: statistics.median(values) for name, values in secs.items()}
 
 
-def print_table(title: str, rows: list[tuple[str, str, str]]) -> None:
-    """Print rows of (what, measured, bar) under a title."""
-    print(f"\n### {title}\n\n| | measured | bar |\n| --- | --- | --- |")
+def in_own_process(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of a module, with picklable arguments, in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, args)
+
+
+def resident_mb() -> float:
+    """The resident memory of this process."""
+    return _status_mb("VmRSS")
+
+
+def peak_mb() -> float:
+    """The highest resident memory since `reset_peak`."""
+    return _status_mb("VmHWM")
+
+
+def reset_peak() -> None:
+    """Start measuring the peak anew."""
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+def _status_mb(name: str) -> float:
+    with open("/proc/self/status") as status:
+        (value,) = [line.split()[1] for line in status if line.startswith(f"{name}:")]
+    return int(value) / 1024
+
+
+def print_table(
+    title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...] = ("measured", "bar")
+) -> None:
+    """Print rows of (what, value of each column) under a title."""
+    print(f"\n### {title}\n\n| | {' | '.join(columns)} |\n|{' --- |' * (len(columns) + 1)}")
     for row in rows:
         print(f"| {' | '.join(row)} |")

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 from google.protobuf import text_format
 
-from hookrun import hook_state, tf_internals
+from hookrun import hook_state, restore, tf_internals
 from hookrun.hook_state import HookState
 from hookrun.hooks.retention import Checkpoint, EveryNHours, LatestN, Policy
 
@@ -23,6 +23,9 @@ _logger = logging.getLogger(__name__)
 
 _SAVING = ".saving"
 """What the path of the checkpoints has at its end, for the directory that they are first written into."""
+
+_STATE_FILE = ".checkpoint"
+"""The same, for the state file before it is in its place: other checkpoints may share the directory."""
 
 _REPLACED = ".replaced"
 """The same, for the directory that keeps a replaced one whole."""
@@ -65,11 +68,13 @@ class CheckpointDirectory:
         self._local = "://" not in save_path
         self._policy = policy
         self._metrics: dict[str, dict[str, float]] = {}
-        self._paths = self._paths_in_state_file()
+        self._paths = [*self._paths_in_state_file(), *restore.not_yet_named(save_path)]
         if restored_from is not None and self._is_ours(os.path.basename(restored_from)):
             restored = os.path.join(self._directory, os.path.basename(restored_from))
             if restored not in self._paths:
                 self._paths.append(restored)
+        # Restoring gave the saver all that the state file names: it may name those of others.
+        saver.set_last_checkpoints_with_time([(c.path, c.time) for c in self.checkpoints])
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
@@ -188,11 +193,16 @@ class CheckpointDirectory:
         if tf_internals.saves_relative_paths(self._saver):
             newest, *paths = (os.path.relpath(path, self._directory) for path in (newest, *paths))
         state = tf.compat.v1.train.generate_checkpoint_state_proto(self._directory, newest, paths)
-        state_file = os.path.join(self._directory, "checkpoint")
-        with open(f"{state_file}.saving", "w", encoding="utf-8") as file:
-            file.write(text_format.MessageToString(state))
-        _sync(f"{state_file}.saving")
-        os.replace(f"{state_file}.saving", state_file)
+        written = f"{self._save_path}{_STATE_FILE}"
+        try:
+            with open(written, "w", encoding="utf-8") as file:
+                file.write(text_format.MessageToString(state))
+            _sync(written)
+            os.replace(written, os.path.join(self._directory, "checkpoint"))
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(written)
+            raise
         _sync(self._directory)
 
     def _paths_in_state_file(self) -> list[str]:

@@ -30,7 +30,7 @@ import tensorflow as tf
 
 from hookrun import hook_state
 
-__all__ = ["newest_intact", "session_source", "verify"]
+__all__ = ["newest_intact", "not_yet_named", "session_source", "verify"]
 
 _logger = logging.getLogger(__name__)
 
@@ -76,6 +76,16 @@ def newest_intact(save_path: str) -> str | None:
             f"they are there. Tried, from the newest:\n  {tried}",
         )
     return None
+
+
+def not_yet_named(save_path: str) -> list[str]:
+    """The checkpoints that killed processes saved and could not name in the state file, the oldest first.
+
+    Args:
+      save_path: Logdir and base name of the checkpoints, as `Supervisor.save_path`.
+    """
+    logdir = _Logdir(save_path)
+    return [prefix for prefix in logdir.candidates() if logdir.is_not_yet_named(prefix)][::-1]
 
 
 def session_source(logdir: str | None, checkpoint: str | None) -> dict[str, str | None]:
@@ -154,6 +164,16 @@ class _Logdir:
                         *(prefix, self._state_file, chosen),
                     )
 
+    def is_not_yet_named(self, prefix: str) -> bool:
+        """True for one that was saved after the state file was written, and is of a later step."""
+        return (
+            bool(self._named)
+            and self._is_own(self._named[0])
+            and self._step(prefix) > self._step(self._named[0])
+            and prefix not in self._named
+            and self._is_newer_than_state_file(prefix)
+        )
+
     def _found(self, path: str) -> str:
         """Where a checkpoint that the state file names is: in the directory, or else where it says."""
         here = os.path.join(self._directory, os.path.basename(path))
@@ -176,7 +196,7 @@ class _Logdir:
             return 2
         if self._step(prefix) < self._step(newest):
             return 3
-        return 1 if prefix not in self._named and self._is_newer_than_state_file(prefix) else 4
+        return 1 if self.is_not_yet_named(prefix) else 4
 
     def _is_newer_than_state_file(self, prefix: str) -> bool:
         name = os.path.basename(prefix)
@@ -213,7 +233,8 @@ def _exists(prefix: str) -> bool:
 
 
 def _mtime(path: str) -> int:
-    return int(tf.io.gfile.stat(path).mtime_nsec)
+    """In nanoseconds since the epoch; TensorFlow's are whole seconds, in which much can be saved."""
+    return int(tf.io.gfile.stat(path).mtime_nsec) if "://" in path else os.stat(path).st_mtime_ns
 
 
 def _check_files(prefix: str) -> str | None:

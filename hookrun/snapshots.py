@@ -122,8 +122,18 @@ class _SnapshotSession(tf_internals.SessionInterface):
         return self._session.graph
 
     def run(self, fetches: Any, feed_dict: Mapping[Any, Any]) -> Any:
+        feeds = {**feed_dict, **self._values}
         options = tf.compat.v1.RunOptions(inter_op_thread_pool=-1)
-        return self._session.run_without_hooks(fetches, {**feed_dict, **self._values}, options)
+        try:
+            return self._session.run_without_hooks(fetches, feeds, options)
+        except (RuntimeError, tf.errors.CancelledError):
+            if not self._session.closed:
+                raise
+        # The program has closed it meanwhile. What was taken of it is written all the same.
+        config = tf.compat.v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
+        config.graph_options.place_pruned_graph = True
+        with tf.compat.v1.Session(graph=self.graph, config=config) as session:
+            return session.run(fetches, feeds, options)
 
 
 def _save_op(graph: tf.Graph, saver: Any) -> Any:

@@ -83,6 +83,19 @@ def test_what_the_saver_was_told_to_keep_is_kept_also_over_restarts(saving, tmp_
     assert [path[-1] for path in state.all_model_checkpoint_paths] == ["6", "7", "8"]
 
 
+def test_one_that_a_killed_process_could_not_name_is_counted_too(saving, tmp_path, monkeypatch):
+    for step in (1, 2):
+        saving(step)
+    for step in (3, 4):  # two such processes, one after the other
+        saving.open(policy_of(saving.saver))
+        monkeypatch.setattr(saving.directory, "_write_state_file", lambda path: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            saving(step)
+    saving.open(policy_of(saving.saver))
+    saving(5)
+    assert steps_in(tmp_path) == [3, 4, 5]
+
+
 def test_with_max_to_keep_0_all_are_kept_and_the_state_file_names_the_newest(saving, tmp_path):
     saving.saver = v1.train.Saver([saving.variable], max_to_keep=0)
     saving.open(policy_of(saving.saver))
@@ -114,6 +127,64 @@ def test_a_manual_save_of_the_program_is_counted_and_does_not_remove_the_best(sa
     saving.saver.save(saving.sess, saving.path, global_step=3)
     saving(4, state=HookState(metrics={"accuracy": 0.1}))
     assert steps_in(tmp_path) == [1, 3, 4]
+
+
+def test_what_is_named_is_on_disk_and_what_is_removed_has_a_successor(saving, tmp_path, monkeypatch):
+    for step in (1, 2, 3):
+        saving(step)
+    done = []
+
+    def noting(owner, name, told_of):
+        real = getattr(owner, name)
+
+        def noted(*args):
+            done.append((name, os.path.basename(told_of(args))))
+            return real(*args)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    noting(os, "fsync", lambda args: os.readlink(f"/proc/self/fd/{args[0]}"))
+    noting(os, "replace", lambda args: args[1])
+    noting(v1.train, "remove_checkpoint", lambda args: args[0])
+    saving(4)
+    files = [f"model.ckpt-4.{ending}" for ending in ("data-00000-of-00001", "meta", "index")]
+    state_file = [("fsync", "model.ckpt.checkpoint"), ("replace", "checkpoint"), ("fsync", tmp_path.name)]
+    assert done == [
+        *(("fsync", file) for file in files),
+        *(("replace", file) for file in files),
+        ("fsync", tmp_path.name),
+        *state_file,
+        ("remove_checkpoint", "model.ckpt-1"),
+        *state_file,
+    ]
+
+
+def test_those_of_another_base_name_are_left_alone_though_the_saver_recovered_them(saving, tmp_path):
+    for step in (1, 2, 3):
+        saving(step)
+    other = v1.train.Saver([saving.variable], max_to_keep=1)
+    other.recover_last_checkpoints([f"{saving.path}-{step}" for step in (1, 2, 3)])
+    saving.saver, saving.path = other, str(tmp_path / "other")
+    saving.open(policy_of(other))
+    for step in (4, 5):
+        saving(step)
+    assert steps_in(tmp_path) == [1, 2, 3, 5]
+
+
+def test_two_that_share_a_directory_do_not_share_a_file_that_is_being_written(saving, tmp_path, monkeypatch):
+    real, written = os.replace, []
+
+    def replace(source, target):
+        if target.endswith("/checkpoint"):
+            written.append(source)
+        real(source, target)
+
+    monkeypatch.setattr(checkpoints.os, "replace", replace)
+    saving(1)
+    saving.path = str(tmp_path / "other")
+    saving.open(policy_of(saving.saver))
+    saving(1)
+    assert len(written) == len(set(written)) == 2
 
 
 def test_paths_are_relative_where_the_saver_says_so_or_the_logdir_is(saving, tmp_path, monkeypatch):
@@ -156,7 +227,6 @@ class TestFailure:
         after = {
             path.name: path.read_bytes() for path in tmp_path.iterdir() if "model.ckpt-2" not in path.name
         }
-        after.pop("checkpoint.saving", None)
         assert after == before
         if ending != "checkpoint":
             assert not list(tmp_path.glob("model.ckpt-2*"))

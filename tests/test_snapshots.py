@@ -189,3 +189,15 @@ def test_writing_needs_no_thread_of_the_session(tmp_path):
         leave.set()
         running.result()
     assert values_in(path) == ({1}, 1)
+
+
+def test_is_written_though_the_program_has_closed_the_session(model, tmp_path):
+    sv = hookrun.Supervisor(logdir=tmp_path, save_model_secs=0, save_summaries_secs=0)
+    with sv.managed_session() as sess:
+        sess.run(model.train_op)
+        with sv.between_steps():
+            snapshot = Snapshots(sess, sv.saver).take()
+        weights = sess.run(model.weights)
+        sess.close()
+        path = snapshot.save(str(tmp_path / "snapshot"), 1)
+    assert tf.train.load_checkpoint(path).get_tensor("weights").tolist() == weights.tolist()
