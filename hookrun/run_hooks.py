@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from hookrun import tf_internals
 from hookrun.hooks.base import Hook
-from hookrun.session import leaves_of
+from hookrun.plans import leaves_of
 from hookrun.signals import Signal
 from hookrun.subscriptions import Subscription
 

@@ -23,9 +23,10 @@ from hookrun.gate import StepGate
 from hookrun.graph_ops import USE_DEFAULT, GraphOps, find_global_step
 from hookrun.hook_state import HookState
 from hookrun.hooks import CheckpointHook, Hook, QueueRunnerHook, StepCounterHook, SummaryHook
+from hookrun.plans import leaves_of
 from hookrun.prepared import InlineSteps
 from hookrun.services import Schedule, Services, join
-from hookrun.session import ManagedSession, TrainingSteps, as_int, leaves_of, manage
+from hookrun.session import ManagedSession, TrainingSteps, as_int, manage
 from hookrun.steps import StepOps
 from hookrun.subscriptions import Subscription
 from hookrun.timers import TimerThread
