@@ -82,7 +82,7 @@ class CheckpointDirectory:
         return [
             Checkpoint(path, self._step_of(path), time_saved, self._metrics_of(path))
             for path in self._paths
-            for time_saved in tf.compat.v1.train.get_checkpoint_mtimes([path])
+            if (time_saved := _time_saved(path)) is not None
         ]
 
     def add(self, save: Callable[[str], str | None], state: HookState) -> str | None:
@@ -275,6 +275,14 @@ def _discard_replaced(save_path: str) -> None:
     partial = f"{save_path}{_PARTIAL}"
     os.rename(f"{save_path}{_REPLACED}", partial)
     shutil.rmtree(partial)
+
+
+def _time_saved(path: str) -> float | None:
+    """When a checkpoint was saved, in seconds since the epoch; None where it does not exist."""
+    for file in (f"{path}.index", path):  # a file of TensorFlow's first format is the checkpoint itself
+        if tf.io.gfile.exists(file):
+            return float(tf.io.gfile.stat(file).mtime_nsec) / 1e9
+    return None
 
 
 def _index_last(names: list[str]) -> list[str]:
