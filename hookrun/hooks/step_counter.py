@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from hookrun import events, signals
 from hookrun.hooks.base import Hook
-from hookrun.writers import flush_soon
+from hookrun.writers import flush_tick
 
 if TYPE_CHECKING:
     from hookrun.supervisor import Supervisor
@@ -59,7 +59,7 @@ class StepCounterHook(Hook):
             value=[tf.compat.v1.Summary.Value(tag=tag, simple_value=steps_per_sec)]
         )
         supervisor.summary_computed(event.session, summary, step)
-        flush_soon(supervisor.summary_writer)
+        flush_tick(supervisor.summary_writer, wait=not supervisor.in_training_step)
         _logger.info("%s: %g", tag, steps_per_sec)
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:

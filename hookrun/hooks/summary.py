@@ -13,7 +13,7 @@ from hookrun import events
 from hookrun.hooks.base import Hook
 from hookrun.steps import StepOps
 from hookrun.triggers import Trigger, schedule
-from hookrun.writers import MultiWriter, flush_soon
+from hookrun.writers import MultiWriter, flush_tick
 
 if TYPE_CHECKING:
     from hookrun.session import ManagedSession
@@ -35,7 +35,7 @@ class SummaryHook(Hook):
     their placeholders.
 
     A histogram of values that are not finite is left out, with one warning; the other summaries are
-    written. After each time the writers are flushed, where they can without waiting for it.
+    written. After each time the writers are flushed; a training step does not wait for that.
 
     The Supervisor adds this hook on the chief when it has a `logdir`, a `summary_op`, a `summary_writer`
     and an interval. One that is given takes its place; several may be.
@@ -114,9 +114,9 @@ class SummaryHook(Hook):
         _logger.info("Recording summary at step %s.", step)
         if supervisor.summary_writer is not None or not self._writers:
             supervisor.summary_computed(session, summary, step)
-            flush_soon(supervisor.summary_writer)
+            flush_tick(supervisor.summary_writer, wait=not supervisor.in_training_step)
         self._writers.add_summary(summary, step)
-        self._writers.flush_soon()
+        flush_tick(self._writers, wait=not supervisor.in_training_step)
 
 
 class _Ride(Hook):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from hookrun.writers.adapters import file_writer, flush_soon
+from hookrun.writers.adapters import file_writer, flush_soon, flush_tick
 from hookrun.writers.multi import MultiWriter
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "TextFileWriter",
     "file_writer",
     "flush_soon",
+    "flush_tick",
 ]
 
 _MODULES = {

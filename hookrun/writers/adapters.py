@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from hookrun.writers.event_writer import EventWriter
 
-__all__ = ["file_writer", "flush_soon"]
+__all__ = ["file_writer", "flush_soon", "flush_tick"]
 
 _METHODS = ("add_summary", "add_session_log", "add_graph", "add_meta_graph", "close", "reopen")
 
@@ -43,6 +44,21 @@ def flush_soon(writer: Any) -> None:
     flush = getattr(writer, "flush_soon", None) or getattr(writer, "flush", None)
     if flush is not None:
         flush()
+
+
+def flush_tick(writer: Any, wait: bool) -> None:
+    """Have what a tick added to `writer` written to disk.
+
+    Args:
+      writer: A writer.
+      wait: True to return when it is on disk; a training step does not wait. A disk that fails is reported
+        by the writer, which tries again.
+    """
+    if wait and hasattr(writer, "flush_soon"):
+        with suppress(OSError):
+            writer.flush()
+    else:
+        flush_soon(writer)
 
 
 class _FileWriterAdapter(EventWriter):

@@ -90,6 +90,22 @@ def test_what_is_due_is_on_disk_without_a_further_flush(
         assert tags == expected
 
 
+def test_a_tick_of_the_timer_is_on_disk_when_it_is_over(model, tmp_path, read_events, wait_until):
+    sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0.01, save_model_secs=0)
+    on_disk, ticks, enough = [], [], threading.Event()
+
+    @sv.on(signals.summary_due, priority=1)
+    def look(sv, event):
+        ticks.append(None)
+        on_disk.append(sum("loss" in tags for _, tags in summaries(read_events(tmp_path))))
+        if len(ticks) == 5:
+            enough.set()
+
+    with sv.managed_session():
+        wait_until(enough)
+    assert on_disk[:5] == [1, 2, 3, 4, 5]
+
+
 # Without a global step
 
 
