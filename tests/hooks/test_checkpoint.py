@@ -148,6 +148,27 @@ class TestConfiguration:
         assert steps_saved(tmp_path) == [1, 2, 3] if "sharded" in arguments else [2, 3]
         assert tf.train.load_checkpoint(str(tmp_path)).get_tensor("global_step") == 3
 
+    def test_a_saver_of_an_iterator_is_saved_whole(self, model, tmp_path):
+        iterator = tf.compat.v1.data.make_one_shot_iterator(tf.data.Dataset.range(5))
+        saveable = tf.data.experimental.make_saveable_from_iterator(iterator)
+        saver = tf.compat.v1.train.Saver([model.global_step, model.weights, saveable])
+        next_value = iterator.get_next()
+        for expected in (0, 1):
+            sv = hookrun.Supervisor(logdir=tmp_path, saver=saver, save_model_steps=1, **NEVER)
+            with sv.managed_session() as sess:
+                assert sess.run(next_value) == expected
+                sess.run(model.train_op)
+        assert steps_saved(tmp_path) == [1, 2]
+
+    def test_a_session_of_a_server_is_saved_whole(self, model, tmp_path):
+        server = tf.distribute.Server.create_local_server()
+        sv = hookrun.Supervisor(logdir=tmp_path, save_model_steps=1, **NEVER)
+        with sv.managed_session(server.target) as sess:
+            for _ in range(2):
+                sess.run(model.train_op)
+        assert steps_saved(tmp_path) == [1, 2]
+        assert tf.train.load_checkpoint(str(tmp_path)).get_tensor("global_step") == 2
+
 
 class TestMetrics:
     def test_the_best_by_a_fetch_is_kept_and_told(self, model, tmp_path):
