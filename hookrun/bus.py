@@ -179,7 +179,7 @@ class Bus:
         Raises:
           BaseException: An interrupt (`KeyboardInterrupt`, `SystemExit`) of a receiver, once all were called.
         """
-        self._after(self._run_hooks.apart(signal.call_all, self, event))
+        self._conclude(self._run_hooks.apart(signal.call_all, self, event))
 
     def send_each(self, signal: signals.Signal, calls: Sequence[signals.Call], events: Sequence[Any]) -> None:
         """As `send`, but to those in `calls`, each with its own of the `events`.
@@ -187,11 +187,11 @@ class Bus:
         Raises:
           BaseException: As `send`.
         """
-        self._after(self._run_hooks.apart(signal.call_each, self, calls, events))
+        failures = self._run_hooks.apart(signal.call_each, self, calls, events)
+        if failures is not signals.NO_FAILURES:
+            self._conclude(failures)
 
-    def _after(self, failures: signals.Failures) -> None:
-        if failures is signals.NO_FAILURES:
-            return
+    def _conclude(self, failures: signals.Failures) -> None:
         error, interrupt = failures
         if error is not None:  # logged by the signal; raised by the next step and by stop()
             self._coord.fail(error)

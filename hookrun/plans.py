@@ -64,7 +64,8 @@ class Plan:
             fed = [rider for rider in riders if self._can_carry(rider)]
             if len(self._variants) >= _VARIANTS:
                 self._variants.clear()
-            parts = [self._fetches, self._reads or []]
+            reads = self._reads or []
+            parts = [self._fetches, reads[0] if len(reads) == 1 else reads]
             variant = self._variants[riders] = Variant(parts, fed, self._reads, self._can_prepare)
         self._latest = (riders, variant)
         return variant

@@ -280,7 +280,7 @@ class TrainingSteps:
                 self._step += 1
                 return self._step
         if variant.has_reads:
-            step = int(reads[0].item()) if len(reads) == 1 else max(map(as_int, reads))
+            step = max(map(as_int, reads)) if type(reads) is list else as_int(reads)
         else:
             step = self._supervisor.read_global_step(session) or 0
         with self._lock:
@@ -294,4 +294,4 @@ class TrainingSteps:
 
 def as_int(value: Any) -> int:
     """The integer in a number, or in an array of size 1 of whatever shape."""
-    return int(value) if isinstance(value, np.integer) else int(np.asarray(value).item())
+    return int(value) if type(value) is np.int64 else int(np.asarray(value).item())

@@ -430,7 +430,7 @@ def test_what_sends_to_a_slow_receiver_of_blinkers_own_is_not_named(model, tmp_p
     receiver = slow()
     signals.summary_due.connect(receiver, sender=sv)
     run_steps(sv, model, 3)
-    assert named_slow(caplog) == []
+    assert not [name for name in named_slow(caplog) if name.startswith("summary_due")]
 
 
 def test_a_slow_hook_on_a_timer_is_not_named(model, tmp_path, caplog, wait_until):
