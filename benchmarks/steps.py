@@ -12,7 +12,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from statistics import median
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -245,17 +247,36 @@ def measure_memory() -> None:
 
 
 def measure_import() -> None:
-    """What `import hookrun` takes beyond `import tensorflow`, in processes of its own."""
+    """What a program pays for hookrun beyond `import tensorflow`, in processes of its own.
+
+    They find byte code, as an installed package has it, also where this environment writes none.
+    """
     program = (
-        "import time, tensorflow as tf; tf.compat.v1.train; start = time.perf_counter(); import hookrun;"
-        "print(time.perf_counter() - start)"
+        "import time, tensorflow as tf; tf.compat.v1.train; start = time.perf_counter();"
+        "from hookrun import Supervisor; print(time.perf_counter() - start)"
     )
-    secs = sorted(
-        float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
-        for _ in range(5)
-    )
+    with tempfile.TemporaryDirectory() as compiled:
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled, "PYTHONDONTWRITEBYTECODE": ""}
+
+        def seconds(*command: str) -> float:
+            start = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, *command], env=environment, capture_output=True, text=True, check=True
+            )
+            return float(done.stdout) if command[0] == "-c" else time.perf_counter() - start
+
+        imports = [seconds("-c", program) for _ in range(6)][1:]  # the first one compiles
+        helps = [seconds("-m", "hookrun", "--help") for _ in range(6)][1:]
     print_table(
-        "Import", [("`import hookrun` beyond `import tensorflow`", f"{secs[2] * 1e3:.0f} ms", "≤ 60 ms")]
+        "Start",
+        [
+            (
+                "`from hookrun import Supervisor` beyond `import tensorflow`",
+                f"{median(imports) * 1e3:.0f} ms",
+                "≤ 60 ms",
+            ),
+            ("`hookrun --help`", f"{median(helps) * 1e3:.0f} ms", "≤ 500 ms"),
+        ],
     )
 
 

@@ -1,14 +1,52 @@
 """hookrun: an event-driven hook runtime for TensorFlow graph training.
 
-`Supervisor` takes the place of `tf.compat.v1.train.Supervisor`; `hooks` are its services and yours,
-`signals` what they subscribe to, `events` what they are told, `triggers` when, `writers` where metrics go.
+`Supervisor` takes the place of `tf.compat.v1.train.Supervisor`. Inside it is a bus: what it does besides
+the training step, and what you add, are hooks subscribed to signals:
+
+```python
+import hookrun
+from hookrun import signals
+
+with tf.Graph().as_default():
+    loss, train_op = build_model()
+    sv = hookrun.Supervisor(logdir="runs/mine")
+
+    @sv.on(signals.step, every_steps=100, fetches={"loss": loss})
+    def report(sv, event):
+        print(event.global_step, event.values["loss"])
+
+    with sv.managed_session() as sess:
+        while not sv.should_stop():
+            sess.run(train_op)
+```
+
+| to | see |
+| --- | --- |
+| train | `Supervisor` |
+| use a service or write one | `hooks`, of which `hooks.Hook` is the contract |
+| be told when something happens | `signals`, and `Supervisor.on` |
+| know what a receiver is told | `events` |
+| say at which steps | `triggers` |
+| write metrics | `writers` |
+| see what happens | `log_to_console` |
+
+TensorFlow is imported when the first of these is used that needs it.
 """
 
 import logging
+from typing import TYPE_CHECKING
 
-from hookrun import events, hooks, signals, triggers, writers
-from hookrun.supervisor import Supervisor
+from hookrun.lazy import names_of
+from hookrun.logs import log_to_console
 
-__all__ = ["Supervisor", "events", "hooks", "signals", "triggers", "writers"]
+if TYPE_CHECKING:
+    from hookrun import events, hooks, signals, triggers, writers
+    from hookrun.supervisor import Supervisor
+
+__all__ = ["Supervisor", "events", "hooks", "log_to_console", "signals", "triggers", "writers"]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of the package's
+    _MODULES = dict.fromkeys(["events", "hooks", "signals", "triggers", "writers"])
+    __getattr__, __dir__ = names_of(__name__, {"Supervisor": "supervisor", **_MODULES})

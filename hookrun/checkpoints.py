@@ -7,7 +7,7 @@ import glob
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -17,7 +17,15 @@ from hookrun import hook_state, restore, tf_internals
 from hookrun.hook_state import HookState
 from hookrun.hooks.retention import Checkpoint, EveryNHours, LatestN, Policy
 
-__all__ = ["CheckpointDirectory", "policy_of", "undo_interrupted_save"]
+__all__ = [
+    "CheckpointDirectory",
+    "files_of",
+    "policy_of",
+    "remove",
+    "time_saved",
+    "undo_interrupted_save",
+    "write_state_file",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -80,9 +88,9 @@ class CheckpointDirectory:
     def checkpoints(self) -> list[Checkpoint]:
         """Those that the state file names and that exist, from the oldest to the newest."""
         return [
-            Checkpoint(path, self._step_of(path), time_saved, self._metrics_of(path))
+            Checkpoint(path, self._step_of(path), saved, self._metrics_of(path))
             for path in self._paths
-            if (time_saved := _time_saved(path)) is not None
+            if (saved := time_saved(path)) is not None
         ]
 
     def add(self, save: Callable[[str], str | None], state: HookState) -> str | None:
@@ -156,7 +164,7 @@ class CheckpointDirectory:
                 target = os.path.join(self._directory, name)
                 os.replace(os.path.join(saving, name), target)
                 moved.append(target)
-            for replaced in set(_files_of(path)) - set(moved):
+            for replaced in set(files_of(path)) - set(moved):
                 os.unlink(replaced)
             _sync(self._directory)
         except BaseException:
@@ -167,7 +175,7 @@ class CheckpointDirectory:
     @contextlib.contextmanager
     def _keeping_replaced(self, path: str) -> Iterator[None]:
         """Keep what is at `path` already aside, until the block has put another checkpoint in its place."""
-        files = _files_of(path)
+        files = files_of(path)
         if not files:
             yield
             return
@@ -190,20 +198,7 @@ class CheckpointDirectory:
         if not self._local:
             tf.compat.v1.train.update_checkpoint_state(self._directory, newest, paths)
             return
-        if tf_internals.saves_relative_paths(self._saver):
-            newest, *paths = (os.path.relpath(path, self._directory) for path in (newest, *paths))
-        state = tf.compat.v1.train.generate_checkpoint_state_proto(self._directory, newest, paths)
-        written = f"{self._save_path}{_STATE_FILE}"
-        try:
-            with open(written, "w", encoding="utf-8") as file:
-                file.write(text_format.MessageToString(state))
-            _sync(written)
-            os.replace(written, os.path.join(self._directory, "checkpoint"))
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(written)
-            raise
-        _sync(self._directory)
+        write_state_file(self._save_path, newest, paths, tf_internals.saves_relative_paths(self._saver))
 
     def _paths_in_state_file(self) -> list[str]:
         state = tf.train.get_checkpoint_state(self._directory)
@@ -229,11 +224,49 @@ class CheckpointDirectory:
     def _remove(self, path: str) -> None:
         self._metrics.pop(path, None)
         try:
-            tf.compat.v1.train.remove_checkpoint(path)
-            if tf.io.gfile.exists(path + hook_state.SUFFIX):
-                tf.io.gfile.remove(path + hook_state.SUFFIX)
+            remove(path)
         except (OSError, tf.errors.OpError) as error:  # the new checkpoint is saved all the same
             _logger.warning("The old checkpoint %s could not be removed: %s", path, error)
+
+
+def write_state_file(save_path: str, newest: str, paths: Iterable[str], relative: bool) -> None:
+    """Replace the state file beside a checkpoint, whole and synced.
+
+    Args:
+      save_path: The path of the checkpoints, without their step.
+      newest: The checkpoint that it names as the newest.
+      paths: All that it names, from the oldest to the newest.
+      relative: True to name them by paths relative to their directory, which may then be moved.
+
+    Raises:
+      OSError: If it cannot be written; the one before is in its place then.
+    """
+    directory = os.path.dirname(save_path)
+    if relative:
+        newest, *paths = (os.path.relpath(path, directory) for path in (newest, *paths))
+    state = tf.compat.v1.train.generate_checkpoint_state_proto(directory, newest, list(paths))
+    written = f"{save_path}{_STATE_FILE}"
+    try:
+        with open(written, "w", encoding="utf-8") as file:
+            file.write(text_format.MessageToString(state))
+        _sync(written)
+        os.replace(written, os.path.join(directory, "checkpoint"))
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(written)
+        raise
+    _sync(directory)
+
+
+def remove(path: str) -> None:
+    """Remove the files of the checkpoint with the prefix `path`.
+
+    Raises:
+      OSError, tf.errors.OpError: If one cannot be removed.
+    """
+    tf.compat.v1.train.remove_checkpoint(path)
+    if tf.io.gfile.exists(path + hook_state.SUFFIX):
+        tf.io.gfile.remove(path + hook_state.SUFFIX)
 
 
 def undo_interrupted_save(save_path: str) -> None:
@@ -247,7 +280,7 @@ def undo_interrupted_save(save_path: str) -> None:
         for index in glob.glob(os.path.join(glob.escape(saving), "*.index")):
             path = os.path.join(directory, os.path.basename(index).removesuffix(".index"))
             if not os.path.exists(f"{path}.index"):
-                for moved in _files_of(path):
+                for moved in files_of(path):
                     os.unlink(moved)
         shutil.rmtree(saving)
 
@@ -263,7 +296,7 @@ def _put_back_replaced(save_path: str) -> None:
             _link_or_copy(source, f"{target}.back")
             os.replace(f"{target}.back", target)
     path = os.path.join(directory, names[-1].removesuffix(".index"))
-    for file in _files_of(path):
+    for file in files_of(path):
         if os.path.basename(file) not in names:
             os.unlink(file)
     _sync(directory)
@@ -277,7 +310,7 @@ def _discard_replaced(save_path: str) -> None:
     shutil.rmtree(partial)
 
 
-def _time_saved(path: str) -> float | None:
+def time_saved(path: str) -> float | None:
     """When a checkpoint was saved, in seconds since the epoch; None where it does not exist."""
     for file in (f"{path}.index", path):  # a file of TensorFlow's first format is the checkpoint itself
         if tf.io.gfile.exists(file):
@@ -289,7 +322,7 @@ def _index_last(names: list[str]) -> list[str]:
     return sorted(names, key=lambda name: (name.endswith(".index"), name))
 
 
-def _files_of(path: str) -> list[str]:
+def files_of(path: str) -> list[str]:
     """The files of the checkpoint with the prefix `path`."""
     endings = (".index", ".data-*", ".meta", hook_state.SUFFIX)
     return [file for ending in endings for file in glob.glob(glob.escape(path) + ending)]

@@ -16,6 +16,7 @@ import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from hookrun import units
 from hookrun.hooks.step_counter import HOOK_TIMES
 from hookrun.run_log import Checkpoint, Point, RunLog, Session, read_run_logs
 
@@ -68,7 +69,7 @@ def _page(logdir: str, logs: Sequence[RunLog]) -> str:
     name = os.path.basename(os.path.abspath(logdir))
     sections = [
         f"<h1>{_escaped(name)}</h1>",
-        f"<p>{_escaped(os.path.abspath(logdir))}, as of {_date(time.time())}</p>",
+        f"<p>{_escaped(os.path.abspath(logdir))}, as of {units.date(time.time())}</p>",
         _facts(logs, sessions, checkpoints),
         *_curves(logs),
         *_sessions(sessions),
@@ -188,7 +189,7 @@ def _sessions(sessions: Sequence[Session]) -> Iterable[str]:
             [
                 [
                     "start" if index == 0 else "restart",
-                    _date(session.start_time),
+                    units.date(session.start_time),
                     f"{session.start_step:,}",
                     f"{session.last_step:,}",
                     _duration(session.last_time - session.start_time),
@@ -207,8 +208,8 @@ def _checkpoints(checkpoints: Sequence[Checkpoint]) -> Iterable[str]:
             [
                 [
                     f"{checkpoint.step:,}",
-                    _date(checkpoint.wall_time),
-                    "deleted" if checkpoint.size is None else _size(checkpoint.size),
+                    units.date(checkpoint.wall_time),
+                    "deleted" if checkpoint.size is None else units.size(checkpoint.size),
                     os.path.basename(checkpoint.path),
                 ]
                 for checkpoint in reversed(checkpoints)
@@ -241,21 +242,9 @@ def _escaped(text: str) -> str:
     return html.escape(text)
 
 
-def _date(wall_time: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall_time))
-
-
 def _duration(secs: float) -> str:
     minutes, seconds = divmod(round(secs), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {seconds:02d} s" if minutes else f"{secs:.1f} s"
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

@@ -30,7 +30,15 @@ import tensorflow as tf
 
 from hookrun import hook_state
 
-__all__ = ["newest_intact", "not_yet_named", "session_source", "verify"]
+__all__ = [
+    "candidates",
+    "named_in",
+    "newest_intact",
+    "not_yet_named",
+    "save_paths_in",
+    "session_source",
+    "verify",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -78,6 +86,39 @@ def newest_intact(save_path: str) -> str | None:
     return None
 
 
+def candidates(save_path: str) -> list[str]:
+    """The checkpoints that a run may start from, in the order in which they are tried.
+
+    Args:
+      save_path: Logdir and base name of the checkpoints, as `Supervisor.save_path`.
+    """
+    return _Logdir(save_path).candidates()
+
+
+def save_paths_in(directory: str) -> list[str]:
+    """The paths of the checkpoints in a directory without their steps: one for each base name.
+
+    Args:
+      directory: A logdir.
+    """
+    prefixes = {os.path.basename(path) for path in named_in(directory)[:1]}
+    if tf.io.gfile.isdir(directory):
+        prefixes |= _prefixes_of(set(tf.io.gfile.listdir(directory)))
+    return sorted({os.path.join(directory, re.sub(r"-\d+$", "", prefix)) for prefix in prefixes})
+
+
+def named_in(directory: str) -> list[str]:
+    """What the state file in `directory` names, from the newest; nothing where it cannot be read."""
+    try:
+        state = tf.train.get_checkpoint_state(directory)
+    except ValueError:  # it names none, or is no text
+        return []
+    if state is None:
+        return []
+    newest = state.model_checkpoint_path
+    return list(dict.fromkeys([newest, *reversed(state.all_model_checkpoint_paths)]))
+
+
 def not_yet_named(save_path: str) -> list[str]:
     """The checkpoints that killed processes saved and could not name in the state file, the oldest first.
 
@@ -100,7 +141,7 @@ def session_source(logdir: str | None, checkpoint: str | None) -> dict[str, str 
       `checkpoint_filename_with_path` otherwise.
     """
     if checkpoint is not None and logdir is not None:
-        named = _named_in(logdir)
+        named = named_in(logdir)
         if not named or os.path.realpath(named[0]) != os.path.realpath(checkpoint):
             return {"checkpoint_filename_with_path": checkpoint}
     return {"checkpoint_dir": logdir}
@@ -133,7 +174,7 @@ class _Logdir:
         self._state_file = os.path.join(self._directory, _STATE_FILE)
         self._files = set(tf.io.gfile.listdir(self._directory) if tf.io.gfile.isdir(self._directory) else ())
         self._on_disk = {os.path.join(self._directory, name) for name in _prefixes_of(self._files)}
-        self._named = [self._found(path) for path in _named_in(self._directory)]
+        self._named = [self._found(path) for path in named_in(self._directory)]
 
     def candidates(self) -> list[str]:
         """The checkpoints in the order in which they are tried."""
@@ -214,18 +255,6 @@ def _prefixes_of(files: Set[str]) -> set[str]:
     """The checkpoints that `files` belong to. One of the first format is a file with a `.meta`."""
     prefixes = {prefix for prefix in map(_prefix_of, files) if prefix is not None}
     return prefixes | {file for file in files if f"{file}.meta" in files}
-
-
-def _named_in(directory: str) -> list[str]:
-    """What the state file in `directory` names, from the newest; nothing where it cannot be read."""
-    try:
-        state = tf.train.get_checkpoint_state(directory)
-    except ValueError:  # it names none, or is no text
-        return []
-    if state is None:
-        return []
-    newest = state.model_checkpoint_path
-    return list(dict.fromkeys([newest, *reversed(state.all_model_checkpoint_paths)]))
 
 
 def _exists(prefix: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["Checkpoint", "Point", "RunLog", "Session", "read_run_logs"]
+__all__ = ["Checkpoint", "Point", "RunLog", "Session", "event_files", "read_run_logs"]
 
 _SessionLog = tf.compat.v1.SessionLog
 
@@ -79,18 +79,24 @@ def read_run_logs(logdir: str) -> list[RunLog]:
       FileNotFoundError: If there are none.
     """
     logs = []
+    for directory, paths in event_files(logdir):
+        log = RunLog(os.path.relpath(directory, logdir))
+        for path in paths:
+            for event in _events(path):
+                _add(log, event, directory)
+        logs.append(log)
+    if not logs:
+        raise FileNotFoundError(f"There are no event files in {logdir!r}")
+    return logs
+
+
+def event_files(logdir: str) -> Iterator[tuple[str, list[str]]]:
+    """Find the directories with event files in and below `logdir`, each with the paths of the files."""
     for directory, subdirectories, names in os.walk(logdir):
         subdirectories.sort()
         paths = [os.path.join(directory, name) for name in sorted(names) if "tfevents" in name]
         if paths:
-            log = RunLog(os.path.relpath(directory, logdir))
-            for path in paths:
-                for event in _events(path):
-                    _add(log, event, directory)
-            logs.append(log)
-    if not logs:
-        raise FileNotFoundError(f"There are no event files in {logdir!r}")
-    return logs
+            yield directory, paths
 
 
 def _events(path: str) -> Iterator[Any]:

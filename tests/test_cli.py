@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import math
+import os
+import shutil
 import subprocess
 import sys
+import time
 
 import pytest
+import tensorflow as tf
 
+import hookrun
+from hookrun import hooks
 from hookrun.cli import main
 from hookrun.writers import EventFileWriter
 
@@ -31,18 +41,211 @@ def test_report_writes_to_another_file(logdir, tmp_path):
 
 
 def test_what_cannot_be_read_is_an_error_that_names_it(tmp_path, capsys):
-    assert main(["report", str(tmp_path / "nowhere")]) == 1
+    assert main(["report", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err == f"hookrun: There are no event files in '{tmp_path / 'nowhere'}'\n"
 
 
 def test_report_without_its_library_says_what_to_install(logdir, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "hookrun.report", raising=False)
-    assert main(["report", str(logdir)]) == 1
+    assert main(["report", str(logdir)]) == 2
     assert "pip install hookrun[report]" in capsys.readouterr().err
 
 
-def test_python_m_hookrun_is_the_command(tmp_path):
-    command = [sys.executable, "-m", "hookrun", "report", str(tmp_path)]
+class Counter(hooks.Hook):
+    """Reports a metric at each tenth step, and remembers the last one."""
+
+    def on_step(self, supervisor, event):
+        self.seen = event.global_step
+        supervisor.report_metrics({"error": abs(event.global_step - 20)})
+
+    def state_dict(self):
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state):
+        self.seen = state["seen"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The logdir of a training to step 40, with a checkpoint at each tenth."""
+    logdir = tmp_path_factory.mktemp("runs") / "trained"
+    with tf.Graph().as_default():
+        step = tf.compat.v1.train.get_or_create_global_step()
+        tf.compat.v1.summary.scalar("value", 1 / (tf.cast(step, tf.float32) - 30))
+        train_op = tf.compat.v1.assign_add(step, 1)
+        checkpoints = hooks.CheckpointHook(every_steps=10, keep=hooks.retention.LatestN(None))
+        sv = hookrun.Supervisor(
+            logdir=logdir,
+            save_summaries_secs=0,
+            save_summaries_steps=10,
+            save_model_secs=0,
+            save_model_steps=10,
+            hooks=[Counter(), checkpoints],
+        )
+        with sv.managed_session() as sess:
+            for _ in range(40):
+                sess.run(train_op)
+    return logdir
+
+
+@pytest.fixture
+def run(trained, tmp_path, capsys):
+    """Runs a command on a copy of the logdir; returns its exit status, its output, and what it told."""
+
+    def run_command(name, *arguments):
+        capsys.readouterr()
+        status = main([name, str(tmp_path / "run"), *arguments])
+        return status, *capsys.readouterr()
+
+    shutil.copytree(trained, tmp_path / "run")
+    return run_command
+
+
+def steps_in(directory):
+    return sorted(int(path.stem.rpartition("-")[2]) for path in directory.glob("*.index"))
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_inspect_shows_checkpoints_event_files_last_values_and_the_state_of_hooks(run, tmp_path):
+    (tmp_path / "run" / "model.ckpt-30.index").unlink()
+    status, out, err = run("inspect")
+    assert (status, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    (best,) = [line for line in lines if "model.ckpt-20" in line]
+    assert best[0] == "20" and best[-4:] == ["intact,", "error", "0", "(least)"]
+    (newest,) = [line for line in lines if "model.ckpt-40" in line]
+    assert "newest," in newest
+    assert "DAMAGED:" in next(line for line in lines if "model.ckpt-30" in line)
+    assert ["40", "0.1", "value"] in lines
+    assert ["Counter", '{"seen":', "40}"] in lines
+    assert any(line[:3] == ["10", "to", "40"] and line[-1] == "intact" for line in lines)
+
+
+def test_inspect_as_json(run, tmp_path):
+    status, out, _ = run("inspect", "--json")
+    found = json.loads(out)
+    assert status == 0 and set(found) == {"checkpoints", "event_files", "last_values", "hook_state"}
+    assert [c["step"] for c in found["checkpoints"]] == [10, 20, 30, 40]
+    assert [c["best"] for c in found["checkpoints"]] == [{}, {"error": "least"}, {}, {"error": "most"}]
+    assert [c["is_newest"] for c in found["checkpoints"]] == [False, False, False, True]
+    sizes = [f.stat().st_size for f in (tmp_path / "run").glob("model.ckpt-40.*")]
+    assert found["checkpoints"][3]["size"] == sum(sizes)
+    assert abs(found["checkpoints"][3]["wall_time"] - time.time()) < 300
+    assert found["last_values"]["."]["value"]["step"] == 40
+    assert found["hook_state"] == {"Counter": {"seen": 40}}
+
+
+def test_verify_reads_every_byte_and_its_status_says_it(run, tmp_path):
+    assert run("verify")[:2] == (0, "4 checkpoints, 1 event file: nothing damaged\n")
+    (events,) = (tmp_path / "run").glob("events.*")
+    data = tmp_path / "run" / "model.ckpt-20.data-00000-of-00001"
+    damage(data)
+    damage(events)
+    status, out, _ = run("verify")
+    assert status == 1 and "4 checkpoints, 1 event file: 2 damaged" in out
+    assert f"damaged: {tmp_path / 'run' / 'model.ckpt-20'}: " in out and f"damaged: {events}: " in out
+    status, out, _ = run("verify", "--json")
+    assert status == 1
+    assert {os.path.basename(p) for p, damage in json.loads(out).items() if damage} == {
+        "model.ckpt-20",
+        events.name,
+    }
+
+
+def test_a_torn_last_record_is_told_and_is_no_damage(run, tmp_path):
+    (events,) = (tmp_path / "run").glob("events.*")
+    events.write_bytes(events.read_bytes()[:-3])
+    assert run("verify")[0] == 0
+    assert "the last record is torn" in run("inspect")[1]
+
+
+def test_prune_changes_nothing_unless_told_to(run, tmp_path):
+    before = {path: path.stat() for path in (tmp_path / "run").iterdir()}
+    status, out, _ = run("prune", "--keep", "latest:1", "--keep", "best:1:error:min")
+    assert status == 0 and "Nothing was removed" in out
+    kept = [line.rpartition("-")[2] for line in out.splitlines() if line.startswith("kept: ")]
+    assert kept == ["20", "40"]
+    assert {path: path.stat() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_prune_removes_what_is_not_kept_and_the_state_file_names_the_rest(run, tmp_path):
+    status, out, _ = run("prune", "--keep", "latest:1", "--keep", "best:1:error:min", "--delete", "--json")
+    pruned = json.loads(out)
+    assert status == 0 and pruned["deleted"]
+    assert [os.path.basename(path) for path in pruned["checkpoints"][0]["removed"]] == [
+        "model.ckpt-10",
+        "model.ckpt-30",
+    ]
+    assert not list((tmp_path / "run").glob("model.ckpt-10*"))
+    state = tf.train.get_checkpoint_state(str(tmp_path / "run"))
+    names = [os.path.basename(path) for path in state.all_model_checkpoint_paths]
+    assert names == ["model.ckpt-20", "model.ckpt-40"] and state.model_checkpoint_path.endswith("-40")
+    assert steps_in(tmp_path / "run") == [20, 40] and run("verify")[0] == 0
+
+
+def test_prune_counts_what_is_intact_and_leaves_the_damaged_alone(run, tmp_path):
+    damage(tmp_path / "run" / "model.ckpt-40.data-00000-of-00001")
+    status, out, _ = run("prune", "--keep", "latest:1", "--delete")
+    assert status == 0 and "damaged, left alone: " in out
+    assert steps_in(tmp_path / "run") == [30, 40]
+
+
+@pytest.mark.parametrize("delete", [[], ["--delete"]])
+def test_prune_never_leaves_nothing_intact(run, tmp_path, delete):
+    status, _, err = run("prune", "--keep", "best:1:nothing", *delete)
+    assert status == 2 and "BestN(1, metric='nothing', mode='max') keeps none" in err
+    for data in (tmp_path / "run").glob("*.data-*"):
+        damage(data)
+    status, _, err = run("prune", "--keep", "latest:1", *delete)
+    assert status == 2 and "none of the checkpoints" in err
+    assert steps_in(tmp_path / "run") == [10, 20, 30, 40]
+
+
+@pytest.mark.parametrize("policy", ["newest:1", "latest:0", "latest:", "best:2", "hours:-1", "hours:x"])
+def test_prune_refuses_another_policy_by_its_name(policy, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["prune", "somewhere", "--keep", policy])
+    assert ended.value.code == 2 and repr(policy) in capsys.readouterr().err
+
+
+def test_scalars_prints_a_curve_as_csv_and_json(run):
+    status, out, _ = run("scalars", "value")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert status == 0 and [row["step"] for row in rows] == ["10", "20", "30", "40"]
+    assert [float(row["value"]) for row in rows] == pytest.approx([-0.05, -0.1, math.inf, 0.1])
+    points = json.loads(run("scalars", "value", "--json")[1], parse_constant=pytest.fail)
+    assert [point["value"] for point in points][2] == "Infinity"
+    assert [(point["run"], point["step"]) for point in points][0] == (".", 10)
+
+
+def test_scalars_of_an_unknown_tag_names_those_that_there_are(run):
+    status, out, err = run("scalars", "valu")
+    assert (status, out) == (2, "") and "there is no scalar 'valu'" in err and "value" in err
+
+
+def test_a_directory_that_is_none_is_an_error(tmp_path, capsys):
+    for command in (["inspect"], ["verify"], ["prune", "--keep", "latest:1"]):
+        assert main([command[0], str(tmp_path / "nowhere"), *command[1:]]) == 2
+        assert str(tmp_path / "nowhere") in capsys.readouterr().err
+        assert main([command[0], str(tmp_path), *command[1:]]) == 2
+        assert "There are n" in capsys.readouterr().err
+
+
+def test_the_terminal_shows_what_the_command_says_and_nothing_of_tensorflow(trained):
+    command = [sys.executable, "-m", "hookrun", "verify", str(trained)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 1 and "There are no event files" in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "4 checkpoints, 1 event file: nothing damaged\n"
+
+
+def test_help_does_not_wait_for_tensorflow():
+    program = "import sys\nfrom hookrun.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    program += "sys.exit('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and "inspect" in done.stdout and "prune" in done.stdout

@@ -5,9 +5,9 @@ What a program does not use is not imported: tensorboardX brings PyTorch along w
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from hookrun.lazy import names_of
 from hookrun.writers.adapters import file_writer, flush_soon, flush_tick
 from hookrun.writers.multi import MultiWriter
 
@@ -31,17 +31,15 @@ __all__ = [
     "flush_tick",
 ]
 
-_MODULES = {
-    "CSVWriter": "csv_file",
-    "ConsoleWriter": "console",
-    "EventFileWriter": "event_file",
-    "JSONLWriter": "jsonl",
-    "ScalarWriter": "scalar_writer",
-    "TextFileWriter": "scalar_writer",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+if not TYPE_CHECKING:  # a type checker would take every name for one of the package's
+    __getattr__, __dir__ = names_of(
+        __name__,
+        {
+            "CSVWriter": "csv_file",
+            "ConsoleWriter": "console",
+            "EventFileWriter": "event_file",
+            "JSONLWriter": "jsonl",
+            "ScalarWriter": "scalar_writer",
+            "TextFileWriter": "scalar_writer",
+        },
+    )
