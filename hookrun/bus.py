@@ -193,11 +193,11 @@ class Bus:
         """
         if self._run_hooks.present:
             with self._run_hooks.unseen():  # what a receiver runs is not the program's
-                error, interrupt = signal.call_all(self, calls)
+                _, interrupt = signal.call_all(self, calls, self._coord.fail)
         else:
-            error, interrupt = signal.call_all(self, calls)
-        if error is not None:  # logged by the signal; raised by the next step and by stop()
-            self._coord.fail(error)
+            # An error is logged by the signal, known to the receivers after it, and raised by the next step
+            # and by stop().
+            _, interrupt = signal.call_all(self, calls, self._coord.fail)
         if interrupt is not None:
             raise interrupt
 

@@ -6,6 +6,7 @@
 | `step` | after each training step | the one that ran it |
 | `summary_due` | every `save_summaries_secs`; every `save_summaries_steps` | timer; the step's |
 | `checkpoint_due` | every `save_model_secs`; every `save_model_steps` | timer; the step's |
+| `checkpoint_saving` | before the model is taken for a checkpoint, between two steps | the one that saves |
 | `checkpoint_saved` | after a checkpoint is complete and visible | the one that saved |
 | `session_lost` | when a worker or parameter server went away | the one that ran into it |
 | `session_recovered` | when training goes on after that | the one that ran into it |
@@ -33,6 +34,7 @@ __all__ = [
     "Signal",
     "checkpoint_due",
     "checkpoint_saved",
+    "checkpoint_saving",
     "session_created",
     "session_lost",
     "session_recovered",
@@ -154,9 +156,18 @@ class Signal(blinker.NamedSignal):
         return [(receiver, event) for receiver in receivers if receiver is not None]
 
     def call_all(
-        self, sender: Any, calls: Iterable[tuple[Receiver, Any]]
+        self,
+        sender: Any,
+        calls: Iterable[tuple[Receiver, Any]],
+        failed: Callable[[Exception], object] | None = None,
     ) -> tuple[Exception | None, BaseException | None]:
         """Call receivers as `send` does, each with an event of its own.
+
+        Args:
+          sender: The sender.
+          calls: Receivers with their events.
+          failed: Called with the first error of a receiver whose `on_error` is not "log", before the
+            next receiver is.
 
         Returns:
           The error and the interrupt that `send` would raise; None where there is none.
@@ -172,6 +183,8 @@ class Signal(blinker.NamedSignal):
                 _logger.exception("%s failed in %s", receiver_name(receiver), self.name)
                 if first is None and getattr(receiver, "on_error", "stop") != "log":
                     first = error
+                    if failed is not None:
+                        failed(error)
             except BaseException as error:
                 interrupt = interrupt or error
         return first, interrupt
@@ -230,6 +243,7 @@ session_created = Signal("session_created", "Sent once a session is ready, befor
 step = Signal("step", "Sent after each training step, on the thread that ran it.")
 summary_due = Signal("summary_due", "Sent when it is time to write summaries.")
 checkpoint_due = Signal("checkpoint_due", "Sent when it is time to save a checkpoint.")
+checkpoint_saving = Signal("checkpoint_saving", "Sent before the model is taken for a checkpoint.")
 checkpoint_saved = Signal("checkpoint_saved", "Sent after a checkpoint is complete and visible.")
 session_lost = Signal("session_lost", "Sent when a worker or a parameter server went away.")
 session_recovered = Signal("session_recovered", "Sent when training goes on after a lost session.")
