@@ -9,6 +9,7 @@ from hookrun.hooks.heartbeat import HeartbeatHook
 from hookrun.hooks.logging import LoggingHook
 from hookrun.hooks.nan_guard import NanGuardHook
 from hookrun.hooks.preemption import PreemptionHook
+from hookrun.hooks.progress import ProgressHook
 from hookrun.hooks.queue_runner import QueueRunnerHook
 from hookrun.hooks.step_counter import StepCounterHook
 from hookrun.hooks.stop_after_time import StopAfterTimeHook
@@ -25,6 +26,7 @@ __all__ = [
     "LoggingHook",
     "NanGuardHook",
     "PreemptionHook",
+    "ProgressHook",
     "QueueRunnerHook",
     "StepCounterHook",
     "StopAfterTimeHook",
