@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 
 import pytest
@@ -17,6 +18,7 @@ def read(path):
 
 
 def test_it_tells_the_step_the_rate_and_the_end_with_the_final_checkpoint(tmp_path):
+    handlers = list(logging.getLogger("hookrun").handlers)
     path, clock, told = tmp_path / "status" / "heartbeat.json", FakeClock(), []
     look = hooks.CallbackHook(lambda *_: told.append(read(path)))
     look.priority = 4000
@@ -40,8 +42,10 @@ def test_it_tells_the_step_the_rate_and_the_end_with_the_final_checkpoint(tmp_pa
         "pid": os.getpid(),
     }
     assert [each.name for each in path.parent.iterdir()] == ["heartbeat.json"]
+    logging.getLogger("hookrun").error("of something else, after the end")
     run_steps(hook, 0, others=[started := Started(path)], logdir=tmp_path / "logs")
     assert started.told["last_checkpoint"].endswith("model.ckpt-5") and started.told["step"] == 5
+    assert read(path)["last_error"] is None and handlers == logging.getLogger("hookrun").handlers
 
 
 class Started(hooks.Hook):
@@ -96,6 +100,20 @@ def test_a_file_that_cannot_be_written_is_logged_and_stops_nothing(tmp_path, cap
     sent = run_steps(hooks.HeartbeatHook(tmp_path / "heartbeat.json", every_steps=1), 2)
     sent.assert_sent(signals.stop, error=None)
     assert "HeartbeatHook.on_step failed in step" in caplog.text
+    assert [each.name for each in tmp_path.iterdir()] == ["heartbeat.json"]
+
+
+def test_what_was_written_before_stays_whole_when_the_next_cannot_be_put_in_its_place(tmp_path, monkeypatch):
+    path = tmp_path / "heartbeat.json"
+    run_steps(hooks.HeartbeatHook(path), 3)
+    before = read(path)
+
+    def fails(*args):
+        raise OSError("no space")
+
+    monkeypatch.setattr(os, "replace", fails)
+    run_steps(hooks.HeartbeatHook(path, every_steps=1), 2)
+    assert read(path) == before
     assert [each.name for each in tmp_path.iterdir()] == ["heartbeat.json"]
 
 

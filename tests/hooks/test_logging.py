@@ -30,6 +30,15 @@ def test_a_line_has_the_step_the_values_and_the_steps_per_second_since_the_last(
     ]
 
 
+def test_the_speed_is_measured_from_the_start_of_each_session(logged):
+    clock = FakeClock()
+    hook = hooks.LoggingHook({}, every_steps=2, clock=clock)
+    for _ in range(2):
+        clock.advance(1000)
+        run_steps(hook, 2, clock=clock, secs_per_step=0.5)
+    assert logged() == ["step 2: (2 steps/s)"] * 2
+
+
 def test_it_goes_by_its_own_clock(logged):
     clock = FakeClock()
     hook = hooks.LoggingHook({"loss": "loss:0"}, every_secs=10, clock=clock)
