@@ -28,6 +28,7 @@ with tf.Graph().as_default():
 | know what a receiver is told | `events` |
 | say at which steps | `triggers` |
 | write metrics | `writers` |
+| test a hook of your own | `testing` |
 | see what happens | `log_to_console` |
 
 TensorFlow is imported when the first of these is used that needs it.
@@ -40,13 +41,22 @@ from hookrun.lazy import names_of
 from hookrun.logs import log_to_console
 
 if TYPE_CHECKING:
-    from hookrun import events, hooks, signals, triggers, writers
+    from hookrun import events, hooks, signals, testing, triggers, writers
     from hookrun.supervisor import Supervisor
 
-__all__ = ["Supervisor", "events", "hooks", "log_to_console", "signals", "triggers", "writers"]
+__all__ = [
+    "Supervisor",
+    "events",
+    "hooks",
+    "log_to_console",
+    "signals",
+    "testing",
+    "triggers",
+    "writers",
+]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package's
-    _MODULES = dict.fromkeys(["events", "hooks", "signals", "triggers", "writers"])
+    _MODULES = dict.fromkeys(["events", "hooks", "signals", "testing", "triggers", "writers"])
     __getattr__, __dir__ = names_of(__name__, {"Supervisor": "supervisor", **_MODULES})

@@ -179,7 +179,7 @@ class Bus:
         Raises:
           BaseException: An interrupt (`KeyboardInterrupt`, `SystemExit`) of a receiver, once all were called.
         """
-        self._conclude(self._run_hooks.apart(signal.call_all, self, event))
+        self._conclude(self._run_hooks.apart(signal.call_all, self, event, self._coord.fail))
 
     def send_each(self, signal: signals.Signal, calls: Sequence[signals.Call], events: Sequence[Any]) -> None:
         """As `send`, but to those in `calls`, each with its own of the `events`.
@@ -187,14 +187,13 @@ class Bus:
         Raises:
           BaseException: As `send`.
         """
-        failures = self._run_hooks.apart(signal.call_each, self, calls, events)
+        failures = self._run_hooks.apart(signal.call_each, self, calls, events, self._coord.fail)
         if failures is not signals.NO_FAILURES:
             self._conclude(failures)
 
     def _conclude(self, failures: signals.Failures) -> None:
-        error, interrupt = failures
-        if error is not None:  # logged by the signal; raised by the next step and by stop()
-            self._coord.fail(error)
+        # The error is logged by the signal, known to those called after it, and raised by the next step.
+        _, interrupt = failures
         if interrupt is not None:
             raise interrupt
 

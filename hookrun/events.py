@@ -17,6 +17,7 @@ __all__ = [
     "INTERRUPTS",
     "CheckpointDue",
     "CheckpointSaved",
+    "CheckpointSaving",
     "SessionCreated",
     "SessionLost",
     "SessionRecovered",
@@ -72,6 +73,18 @@ class CheckpointDue:
 
     session: Session
     """The session whose variables are to be saved."""
+
+
+@dataclass(slots=True)
+class CheckpointSaving:
+    """The model is about to be taken for a checkpoint. No training step runs meanwhile."""
+
+    session: Session
+    """The session whose variables are to be saved."""
+    global_step: int | None
+    """The step they belong to; None without a global step."""
+    refused: str | None = None
+    """Why the model must not be saved, as set by a receiver; None to save it."""
 
 
 @dataclass(slots=True)

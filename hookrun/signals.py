@@ -6,6 +6,7 @@
 | `step` | after each training step | the one that ran it |
 | `summary_due` | every `save_summaries_secs`; every `save_summaries_steps` | timer; the step's |
 | `checkpoint_due` | every `save_model_secs`; every `save_model_steps` | timer; the step's |
+| `checkpoint_saving` | before the model is taken for a checkpoint, between two steps | the one that saves |
 | `checkpoint_saved` | after a checkpoint is complete and visible | the one that saved |
 | `session_lost` | when a worker or parameter server went away | the one that ran into it |
 | `session_recovered` | when training goes on after that | the one that ran into it |
@@ -34,6 +35,7 @@ __all__ = [
     "Signal",
     "checkpoint_due",
     "checkpoint_saved",
+    "checkpoint_saving",
     "session_created",
     "session_lost",
     "session_recovered",
@@ -45,6 +47,8 @@ __all__ = [
 _logger = logging.getLogger(__name__)
 
 Receiver = Callable[[Any, Any], Any]
+
+Failed = Callable[[Exception], object]
 
 Call = tuple[Any, Receiver, Callable[[float], None], int]
 """A receiver, how to call it, what is told the seconds that it took, and the index of its event."""
@@ -161,8 +165,11 @@ class Signal(blinker.NamedSignal):
         if error is not None:
             raise error
 
-    def call_all(self, sender: Any, event: Any) -> Failures:
-        """Call receivers as `send` does, and return what it would raise."""
+    def call_all(self, sender: Any, event: Any, failed: Failed | None = None) -> Failures:
+        """Call receivers as `send` does, and return what it would raise.
+
+        `failed` is called with the first error that would be raised, before the next receiver is.
+        """
         failures = NO_FAILURES
         if self.is_muted:
             return failures
@@ -173,10 +180,12 @@ class Signal(blinker.NamedSignal):
             try:
                 receiver(sender, event)
             except BaseException as error:
-                failures = self._failed(receiver, error, failures)
+                failures = self._failed(receiver, error, failures, failed)
         return failures
 
-    def call_each(self, sender: Any, calls: Sequence[Call], events: Sequence[Any]) -> Failures:
+    def call_each(
+        self, sender: Any, calls: Sequence[Call], events: Sequence[Any], failed: Failed | None = None
+    ) -> Failures:
         """As `call_all`, but call those in `calls`, each with its own of the `events`, and time them."""
         failures = NO_FAILURES
         if self.is_muted:
@@ -186,19 +195,23 @@ class Signal(blinker.NamedSignal):
             try:
                 call(sender, events[index])
             except BaseException as error:
-                failures = self._failed(receiver, error, failures)
+                failures = self._failed(receiver, error, failures, failed)
             end = perf_counter()
             took(end - start)
             start = end
         return failures
 
-    def _failed(self, receiver: Any, error: BaseException, earlier: Failures) -> Failures:
+    def _failed(
+        self, receiver: Any, error: BaseException, earlier: Failures, failed: Failed | None
+    ) -> Failures:
         first, interrupt = earlier
         if not isinstance(error, Exception):
             return first, interrupt or error
         _logger.error("%s failed in %s", receiver_name(receiver), self.name, exc_info=error)
         if first is None and getattr(receiver, "on_error", "stop") != "log":
             first = error
+            if failed is not None:
+                failed(error)
         return first, interrupt
 
 
@@ -255,6 +268,7 @@ session_created = Signal("session_created", "Sent once a session is ready, befor
 step = Signal("step", "Sent after each training step, on the thread that ran it.")
 summary_due = Signal("summary_due", "Sent when it is time to write summaries.")
 checkpoint_due = Signal("checkpoint_due", "Sent when it is time to save a checkpoint.")
+checkpoint_saving = Signal("checkpoint_saving", "Sent before the model is taken for a checkpoint.")
 checkpoint_saved = Signal("checkpoint_saved", "Sent after a checkpoint is complete and visible.")
 session_lost = Signal("session_lost", "Sent when a worker or a parameter server went away.")
 session_recovered = Signal("session_recovered", "Sent when training goes on after a lost session.")

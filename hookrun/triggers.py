@@ -199,6 +199,7 @@ def schedule(
     every_steps: int | None = None,
     every_secs: float | None = None,
     at_steps: Iterable[int] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Trigger | None:
     """The trigger that the schedule arguments ask for; it fires where any of them does.
 
@@ -206,6 +207,7 @@ def schedule(
       every_steps: Fire at each multiple of this number of steps.
       every_secs: Fire at the first step after each that many seconds.
       at_steps: Fire at these steps.
+      clock: What `every_secs` goes by: returns the time in seconds; it never goes backwards.
 
     Returns:
       A trigger, or None when no argument is given: every step.
@@ -217,7 +219,7 @@ def schedule(
     if every_steps is not None:
         triggers.append(EverySteps(every_steps))
     if every_secs is not None:
-        triggers.append(EverySecs(every_secs))
+        triggers.append(EverySecs(every_secs, clock=clock))
     if at_steps is not None:
         triggers.append(AtSteps(at_steps))
     if len(triggers) > 1:

@@ -465,3 +465,16 @@ def test_a_hook_that_is_slow_before_or_after_every_run_is_named(model, caplog):
 
     run_steps(hookrun.Supervisor(hooks=[Slow()]), model, 2)
     assert sorted(named_slow(caplog)) == ["Slow.after_run", "Slow.before_run"]
+
+
+def test_an_error_is_known_to_the_receivers_that_are_called_after_it(sv, model):
+    known = []
+
+    def fails(supervisor, event):
+        raise ZeroDivisionError
+
+    sv.on(signals.step, fails)
+    sv.on(signals.step, lambda *_: known.append((sv.should_stop(), sv.coord.error)))
+    with pytest.raises(ZeroDivisionError) as raised:
+        run_steps(sv, model, 2)
+    assert known == [(True, raised.value)]

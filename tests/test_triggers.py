@@ -6,15 +6,8 @@ import json
 
 import pytest
 
+from hookrun.testing import FakeClock
 from hookrun.triggers import AnyOf, AtSteps, EverySecs, EverySteps, Once, schedule
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def fired(trigger, steps):
@@ -50,30 +43,30 @@ def test_a_step_that_comes_after_a_later_one_fires_nothing(trigger):
 
 
 def test_every_secs_fires_when_its_time_is_up():
-    clock = Clock()
+    clock = FakeClock(1000.0)
     trigger = EverySecs(60, clock=clock)
     trigger.start(0)
     assert not trigger(1)
-    clock.now += 59.9
+    clock.advance(59.9)
     assert not trigger(2)
-    clock.now += 0.1
+    clock.advance(0.1)
     assert trigger(3)
     assert not trigger(4)
 
 
 def test_every_secs_counts_on_after_a_restart():
-    clock = Clock()
+    clock = FakeClock(1000.0)
     trigger = EverySecs(60, clock=clock)
     trigger.start(0)
-    clock.now += 50
+    clock.advance(50)
     state = json.loads(json.dumps(trigger.state_dict()))
-    clock.now += 10_000
+    clock.advance(10_000)
     resumed = EverySecs(60, clock=clock)
     resumed.start(7)
     resumed.load_state_dict(state)
-    clock.now += 9.9
+    clock.advance(9.9)
     assert not resumed(8)
-    clock.now += 0.2
+    clock.advance(0.2)
     assert resumed(9)
 
 
@@ -104,7 +97,7 @@ def test_or_fires_where_either_does_and_each_sees_every_step():
 
 
 def test_or_is_saved_and_restored_with_its_parts():
-    clock = Clock()
+    clock = FakeClock(1000.0)
     trigger = EverySecs(60, clock=clock) | Once()
     trigger.start(0)
     assert trigger(1)
@@ -112,7 +105,7 @@ def test_or_is_saved_and_restored_with_its_parts():
     resumed.start(1)
     resumed.load_state_dict(json.loads(json.dumps(trigger.state_dict())))
     assert not resumed(2)
-    clock.now += 60
+    clock.advance(60)
     assert resumed(3)
 
 

@@ -9,35 +9,57 @@ from hookrun.lazy import names_of
 if TYPE_CHECKING:
     from hookrun.hooks import retention
     from hookrun.hooks.base import Hook
+    from hookrun.hooks.callback import CallbackHook
     from hookrun.hooks.checkpoint import CheckpointHook
+    from hookrun.hooks.early_stopping import EarlyStoppingHook
+    from hookrun.hooks.heartbeat import HeartbeatHook
+    from hookrun.hooks.logging import LoggingHook
+    from hookrun.hooks.nan_guard import NanGuardHook
     from hookrun.hooks.preemption import PreemptionHook
+    from hookrun.hooks.progress import ProgressHook
     from hookrun.hooks.queue_runner import QueueRunnerHook
     from hookrun.hooks.step_counter import StepCounterHook
+    from hookrun.hooks.stop_after_time import StopAfterTimeHook
+    from hookrun.hooks.stop_at_step import StopAtStepHook
     from hookrun.hooks.summary import SummaryHook
     from hookrun.hooks.trace import TraceHook
 
 __all__ = [
+    "CallbackHook",
     "CheckpointHook",
+    "EarlyStoppingHook",
+    "HeartbeatHook",
     "Hook",
+    "LoggingHook",
+    "NanGuardHook",
     "PreemptionHook",
+    "ProgressHook",
     "QueueRunnerHook",
     "StepCounterHook",
+    "StopAfterTimeHook",
+    "StopAtStepHook",
     "SummaryHook",
     "TraceHook",
     "retention",
 ]
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package's
-    __getattr__, __dir__ = names_of(
-        __name__,
-        {
-            "CheckpointHook": "checkpoint",
-            "Hook": "base",
-            "PreemptionHook": "preemption",
-            "QueueRunnerHook": "queue_runner",
-            "StepCounterHook": "step_counter",
-            "SummaryHook": "summary",
-            "TraceHook": "trace",
-            "retention": None,
-        },
-    )
+    _HOMES = {
+        "CallbackHook": "callback",
+        "CheckpointHook": "checkpoint",
+        "EarlyStoppingHook": "early_stopping",
+        "HeartbeatHook": "heartbeat",
+        "Hook": "base",
+        "LoggingHook": "logging",
+        "NanGuardHook": "nan_guard",
+        "PreemptionHook": "preemption",
+        "ProgressHook": "progress",
+        "QueueRunnerHook": "queue_runner",
+        "StepCounterHook": "step_counter",
+        "StopAfterTimeHook": "stop_after_time",
+        "StopAtStepHook": "stop_at_step",
+        "SummaryHook": "summary",
+        "TraceHook": "trace",
+        "retention": None,
+    }
+    __getattr__, __dir__ = names_of(__name__, _HOMES)

@@ -11,6 +11,7 @@ The life of a hook, with the thread that calls each method::
             hook.on_step(...)                     # the thread that ran the step, after it
             hook.on_summary_due(...)              # the summary timer's thread
             hook.on_checkpoint_due(...)           # the checkpoint timer's thread
+            hook.on_checkpoint_saving(...)        # the thread that saves, between two steps
             hook.on_checkpoint_saved(...)         # the thread that saved
         hook.on_stop(...)                         # the caller's thread, the session still open
 """
@@ -61,6 +62,7 @@ class Hook:
         signals.step,
         signals.summary_due,
         signals.checkpoint_due,
+        signals.checkpoint_saving,
         signals.checkpoint_saved,
         signals.session_lost,
         signals.session_recovered,
@@ -90,6 +92,10 @@ class Hook:
     def on_checkpoint_due(self, supervisor: Supervisor, event: events.CheckpointDue) -> None:
         """Called every `save_model_secs` on the checkpoint timer's thread, and every `save_model_steps`
         on the thread that ran the step."""
+
+    def on_checkpoint_saving(self, supervisor: Supervisor, event: events.CheckpointSaving) -> None:
+        """Called before the model is taken for a checkpoint, on the thread that saves it, while no training
+        step runs. It is not saved when `event.refused` is set to the reason."""
 
     def on_checkpoint_saved(self, supervisor: Supervisor, event: events.CheckpointSaved) -> None:
         """Called after a checkpoint is complete and visible, on the thread that saved it."""

@@ -50,8 +50,11 @@ class CheckpointHook(Hook):
     30 s is warned of and not waited for.
 
     A session that ends cleanly is saved once more, so that the newest checkpoint holds its last step; one
-    that ends with an error is not: a diverged model must not become the newest one. A step that is saved
-    already, also by the run before, is not saved again.
+    that ends with an error is not, and nothing is saved once a hook or service has failed: a diverged model
+    must not become the newest one. A step that is saved already, also by the run before, is not saved again.
+
+    Before each save `signals.checkpoint_saving` is sent, between two steps: a receiver that sets the
+    `refused` of its event to a reason prevents it.
 
     When the disk fails, nothing that was saved before is touched. The error is logged, the training goes
     on, the next save that is due is tried, and the failure is told again at the end. Errors of the last
@@ -154,6 +157,13 @@ class CheckpointHook(Hook):
                     )
                 step = supervisor.read_global_step(session)
                 if supervisor.global_step_advances and step == self._saved_step:
+                    return
+                if not at_end and isinstance(supervisor.coord.error, Exception):
+                    return
+                saving = events.CheckpointSaving(session, step)
+                supervisor.send(signals.checkpoint_saving, saving)
+                if saving.refused is not None:
+                    _logger.warning("The model is not saved at step %s: %s", step, saving.refused)
                     return
                 state = self._state_to_save(supervisor, session)
                 if snapshots is not None:

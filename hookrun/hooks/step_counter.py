@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from hookrun import events, signals
 from hookrun.hooks.base import Hook
+from hookrun.step_rate import StepRate
 from hookrun.writers import flush_tick
 
 if TYPE_CHECKING:
@@ -40,20 +41,16 @@ class StepCounterHook(Hook):
     chief_only = True
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._time = 0.0
-        self._step = 0
+        self._rate = StepRate(clock)
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         if supervisor.global_step is None:
             raise ValueError("StepCounterHook needs a global step, and the Supervisor has none")
-        self._time, self._step = self._clock(), event.global_step or 0
+        self._rate.start(event.global_step or 0)
 
     def on_summary_due(self, supervisor: Supervisor, event: events.SummaryDue) -> None:
-        now, step = self._clock(), supervisor.read_global_step(event.session) or 0
-        secs, steps = now - self._time, step - self._step
-        self._time, self._step = now, step
-        steps_per_sec = steps / secs if secs > 0 else float("inf")
+        step = supervisor.read_global_step(event.session) or 0
+        steps_per_sec = self._rate(step)
         tag = f"{supervisor.global_step.op.name}/sec"
         summary = tf.compat.v1.Summary(
             value=[tf.compat.v1.Summary.Value(tag=tag, simple_value=steps_per_sec)]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
+from hookrun.formatting import format_values
 from hookrun.writers.scalar_writer import ScalarWriter
 
 __all__ = ["ConsoleWriter"]
@@ -24,7 +25,7 @@ class ConsoleWriter(ScalarWriter):
 
     def write(self, scalars: Mapping[str, float], step: int | None, wall_time: float) -> None:
         """Print the scalars on one line."""
-        values = ", ".join(f"{tag} {value:.6g}" for tag, value in scalars.items())
+        values = format_values(scalars)
         print(
             values if step is None else f"step {step}: {values}", file=self._stream or sys.stdout, flush=True
         )

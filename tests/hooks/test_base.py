@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import tensorflow as tf
 
 import hookrun
-from hookrun import hooks
+from hookrun import hooks, signals
 from hookrun.hooks.base import subscriptions_of
+from hookrun.testing import run_steps
 
 
 def test_only_overridden_methods_are_connected():
@@ -72,6 +75,9 @@ def test_the_life_of_a_hook_is_as_documented(model, tmp_path):
         def on_step(self, supervisor, event):
             calls.append(("on_step", event.global_step))
 
+        def on_checkpoint_saving(self, supervisor, event):
+            calls.append(("on_checkpoint_saving", event.global_step))
+
         def on_checkpoint_saved(self, supervisor, event):
             calls.append(("on_checkpoint_saved", event.global_step, event.path))
 
@@ -88,9 +94,38 @@ def test_the_life_of_a_hook_is_as_documented(model, tmp_path):
         ("on_session_created", 0, True),
         ("on_step", 1),
         ("on_stop", None, False),
+        ("on_checkpoint_saving", 1),
         ("on_checkpoint_saved", 1, f"{path}-1"),
         ("on_session_created", 1, True),
         ("on_step", 2),
+        ("on_checkpoint_saving", 2),
         ("on_checkpoint_saved", 2, f"{path}-2"),
         ("on_stop", None, False),
     ]
+
+
+def test_to_stop_when_the_loss_no_longer_improves_and_to_log_the_learning_rate_takes_few_lines(caplog):
+    class StopWhenStuck(hooks.Hook):
+        """Stops when the loss has not improved for 500 steps; logs the learning rate with each best one."""
+
+        def __init__(self, loss, learning_rate, patience=500):
+            self.fetches = {"loss": loss, "learning_rate": learning_rate}
+            self.patience = patience
+            self.best, self.best_step = float("inf"), 0
+
+        def on_step(self, supervisor, event):
+            if event.values["loss"] < self.best:
+                self.best, self.best_step = float(event.values["loss"]), event.global_step
+                logging.warning("learning rate %.3g", event.values["learning_rate"])
+            elif event.global_step - self.best_step >= self.patience:
+                supervisor.request_stop()
+
+        def state_dict(self):
+            return {"best": self.best, "best_step": self.best_step}
+
+        def load_state_dict(self, state):
+            self.best, self.best_step = state["best"], state["best_step"]
+
+    values = [{"loss": 1 / min(step, 7), "learning_rate": 0.1} for step in range(1, 601)]
+    run_steps(StopWhenStuck("loss:0", "rate:0"), 600, values=values).assert_sent(signals.step, times=507)
+    assert caplog.messages == ["learning rate 0.1"] * 7

@@ -410,3 +410,29 @@ def test_the_training_goes_on_while_a_checkpoint_is_written(model, tmp_path, wai
         written.set()
     assert steps_meanwhile == ([0] * 5 if background else [1] * 5)
     assert steps_saved(tmp_path) == [1, 5]
+
+
+@pytest.mark.parametrize("own_schedule", [True, False])
+def test_nothing_is_saved_at_a_step_at_which_a_hook_has_failed(model, tmp_path, own_schedule):
+    def fails(supervisor, event):
+        raise ZeroDivisionError
+
+    given = [hooks.CheckpointHook(every_steps=1)] if own_schedule else []
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=given, **{**NEVER, "save_model_steps": 1})
+    sv.on(signals.step, fails, at_steps=[2])
+    with pytest.raises(ZeroDivisionError):
+        train(sv, model, 3)
+    assert steps_saved(tmp_path) == [1]
+
+
+def test_a_receiver_may_refuse_a_save_that_of_the_end_too(model, tmp_path, caplog):
+    sv = hookrun.Supervisor(logdir=tmp_path, save_model_steps=1, **NEVER)
+
+    @sv.on(signals.checkpoint_saving)
+    def refuse(supervisor, event):
+        if event.global_step % 2:
+            event.refused = "the step is odd"
+
+    train(sv, model, 5)
+    assert steps_saved(tmp_path) == [2, 4]
+    assert "The model is not saved at step 5: the step is odd" in caplog.text

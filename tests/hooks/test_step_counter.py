@@ -8,6 +8,7 @@ import tensorflow as tf
 import hookrun
 from hookrun import hooks, signals
 from hookrun.hooks.step_counter import HOOK_TIMES
+from hookrun.testing import FakeClock
 
 
 def rates(events):
@@ -20,18 +21,18 @@ def rates(events):
 
 
 def test_it_writes_the_steps_per_second_since_the_last_time(model, tmp_path, read_events):
-    now = [0.0]
-    counter = hooks.StepCounterHook(clock=lambda: now[0])
+    clock = FakeClock()
+    counter = hooks.StepCounterHook(clock=clock)
     sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, save_summaries_steps=5, hooks=[counter])
     with sv.managed_session() as sess:
         for i in range(10):
-            now[0] += 0.5 if i < 5 else 0.1
+            clock.advance(0.5 if i < 5 else 0.1)
             sess.run(model.train_op)
     assert rates(read_events(tmp_path)) == [(5, 2.0), (10, 10.0)]
 
 
 def test_no_time_at_all_is_infinitely_fast(model, tmp_path, read_events):
-    counter = hooks.StepCounterHook(clock=lambda: 1.0)
+    counter = hooks.StepCounterHook(clock=FakeClock())
     sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, save_summaries_steps=1, hooks=[counter])
     with sv.managed_session() as sess:
         sess.run(model.train_op)

@@ -1,0 +1,59 @@
+"""CallbackHook: a function as a hook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hookrun import signals
+from hookrun.hooks.base import Hook
+from hookrun.triggers import schedule
+
+__all__ = ["CallbackHook"]
+
+
+class CallbackHook(Hook):
+    """Calls a function when a signal is sent; for where a hook is wanted before there is a Supervisor.
+
+    ```python
+    def report(supervisor, event):
+        print(event.global_step, event.values)
+
+    sv = hookrun.Supervisor(hooks=[hooks.CallbackHook(report, every_steps=50, fetches=loss)])
+    ```
+
+    With a Supervisor at hand, ``@sv.on(signals.step, every_steps=50, fetches=loss)`` is the same.
+
+    Args:
+      function: Called as ``function(supervisor, event)``, on the thread that sends the signal.
+      signal: One of `hookrun.signals`.
+      every_steps: Call it at each multiple of this number of steps. For `step`, like the next three.
+      every_secs: Call it at the first step after each that many seconds.
+      at_steps: Call it at these steps.
+      fetches: Values from the step itself; they arrive as `event.values`.
+
+    Raises:
+      TypeError: If `function` cannot be called so, or `signal` is no signal of a Supervisor.
+      ValueError: If a schedule is not positive, or it or fetches are for a signal other than `step`.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any, Any], Any],
+        signal: signals.Signal = signals.step,
+        *,
+        every_steps: int | None = None,
+        every_secs: float | None = None,
+        at_steps: Iterable[int] | None = None,
+        fetches: Any = None,
+    ) -> None:
+        if not callable(function) or not signals.takes_event(function):
+            raise TypeError(f"function must be callable as function(supervisor, event), not {function!r}")
+        if signal not in Hook._signals:
+            raise TypeError(f"signal must be one of hookrun.signals, not {signal!r}")
+        self.name = signals.receiver_name(function)
+        self.trigger = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
+        self.fetches = fetches
+        if signal is not signals.step and not (self.trigger is None and fetches is None):
+            raise ValueError(f"only `step` has schedules and fetches; {self.name} is for {signal.name}")
+        setattr(self, f"on_{signal.name}", function)

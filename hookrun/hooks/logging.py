@@ -1,0 +1,71 @@
+"""LoggingHook: values of the training, and its speed, in the log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hookrun import events
+from hookrun.formatting import format_values
+from hookrun.hooks.base import Hook
+from hookrun.step_rate import StepRate
+from hookrun.triggers import schedule
+
+if TYPE_CHECKING:
+    from hookrun.supervisor import Supervisor
+
+__all__ = ["LoggingHook"]
+
+_logger = logging.getLogger(__name__)
+
+
+class LoggingHook(Hook):
+    """Logs values of the training steps that are due, with the steps per second since the last time.
+
+    ```python
+    sv = hookrun.Supervisor(logdir="runs/logged", hooks=[hooks.LoggingHook({"loss": loss}, every_steps=100)])
+    ```
+
+    A line is ``step 100: loss 0.25 (812.3 steps/s)``, at INFO under the logger ``hookrun.hooks.logging``. It
+    is shown where the program has configured Python's `logging`.
+
+    Args:
+      values: Fetches by the names under which they are logged; they ride in the step itself.
+      every_steps: Log each multiple of this number of steps.
+      every_secs: Log the first step after each that many seconds.
+      at_steps: Log these steps.
+      clock: Returns the time in seconds; it never goes backwards.
+
+    Raises:
+      TypeError: If `values` is no mapping of names.
+      ValueError: If no schedule is given, or one is not positive.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        *,
+        every_steps: int | None = None,
+        every_secs: float | None = None,
+        at_steps: Iterable[int] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+            raise TypeError(f"values must be a mapping of names to fetches, not {values!r}")
+        self.trigger = schedule(
+            every_steps=every_steps, every_secs=every_secs, at_steps=at_steps, clock=clock
+        )
+        if self.trigger is None:
+            raise ValueError(f"{self.name} needs one of every_steps, every_secs and at_steps")
+        self.fetches = dict(values) or None
+        self._rate = StepRate(clock)
+
+    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        self._rate.start(event.global_step or 0)
+
+    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
+        rate = self._rate(event.global_step)
+        values = format_values(event.values or {})
+        _logger.info("step %d: %s(%.4g steps/s)", event.global_step, values and f"{values} ", rate)

@@ -1,0 +1,61 @@
+"""StopAtStepHook: ends the training at a step."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from hookrun import events
+from hookrun.hooks.base import Hook
+
+if TYPE_CHECKING:
+    from hookrun.supervisor import Supervisor
+
+__all__ = ["StopAtStepHook"]
+
+_logger = logging.getLogger(__name__)
+
+
+class StopAtStepHook(Hook):
+    """Stops the training once the global step has reached a number. `should_stop` is true from then on.
+
+    ```python
+    sv = hookrun.Supervisor(logdir="runs/stopped", hooks=[hooks.StopAtStepHook(last_step=2000)])
+    ```
+
+    A session that starts at its last step, such as that of a training which is run again, is stopped before
+    it has made a step.
+
+    Args:
+      last_step: The global step to stop at.
+      num_steps: The number of steps of each session instead: one that is restored makes as many again.
+
+    Raises:
+      ValueError: Unless one of the two is given, and is a positive integer.
+    """
+
+    def __init__(self, *, last_step: int | None = None, num_steps: int | None = None) -> None:
+        if (last_step is None) == (num_steps is None):
+            raise ValueError(
+                f"{self.name} needs one of last_step and num_steps, "
+                f"not last_step={last_step!r} and num_steps={num_steps!r}"
+            )
+        for argument, value in (("last_step", last_step), ("num_steps", num_steps)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(f"{argument} must be a positive number of steps, not {value!r}")
+        self._num_steps = num_steps
+        self._last_step = last_step or 0
+
+    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        step = event.global_step or 0
+        if self._num_steps is not None:
+            self._last_step = step + self._num_steps
+        self._stop_if_reached(supervisor, step)
+
+    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
+        self._stop_if_reached(supervisor, event.global_step)
+
+    def _stop_if_reached(self, supervisor: Supervisor, step: int) -> None:
+        if step >= self._last_step and not supervisor.should_stop():
+            _logger.info("The training stops at step %d: its last step was to be %d", step, self._last_step)
+            supervisor.request_stop()

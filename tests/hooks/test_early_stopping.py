@@ -1,0 +1,85 @@
+"""EarlyStoppingHook: when a training is no longer getting better."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import tensorflow as tf
+
+import hookrun
+from hookrun import hooks, signals
+from hookrun.testing import run_steps
+
+
+def steps_made(values, **arguments):
+    hook = hooks.EarlyStoppingHook(object(), **arguments)
+    sent = run_steps(hook, len(values), values=values)
+    return len(sent.events(signals.step))
+
+
+@pytest.mark.parametrize(
+    ("values", "arguments", "steps"),
+    [
+        ([3.0, 2.0, 2.5, 2.0, 1.0], {"mode": "min", "patience": 2}, 4),
+        ([3.0, 2.0, 2.5, 1.0, 1.0], {"mode": "min", "patience": 2}, 5),
+        ([1.0, 2.0, 1.5, 2.0, 3.0], {"mode": "max", "patience": 2}, 4),
+        ([3.0, 2.9, 2.8, 2.7, 2.0], {"mode": "min", "patience": 3, "min_delta": 0.5}, 4),
+        ([3.0, math.nan, math.nan, 1.0], {"mode": "min", "patience": 2}, 3),
+        ([math.nan, math.nan, math.nan], {"mode": "max", "patience": 2}, 2),
+        ([3.0, 9.0, 3.0, 9.0, 3.0, 1.0], {"mode": "min", "patience": 2, "every_steps": 2}, 4),
+    ],
+)
+def test_it_stops_when_nothing_was_better_for_as_many_steps(values, arguments, steps):
+    assert steps_made(values, **arguments) == steps
+
+
+def test_a_reported_metric_is_looked_at_by_its_name_and_missed_with_one_warning(caplog):
+    reported = {3: 0.5, 4: 0.6}
+
+    def report(supervisor, event):
+        if event.global_step in reported:
+            supervisor.report_metrics({"accuracy": reported[event.global_step]})
+
+    hook = hooks.EarlyStoppingHook("accuracy", mode="max", patience=2)
+    sent = run_steps(hook, 9, others=[hooks.CallbackHook(report)])
+    sent.assert_sent(signals.step, times=6)
+    assert (hook.best, hook.best_step) == (0.6, 4)
+    assert caplog.text.count("waits for the metric 'accuracy', which nobody has reported in 2 steps") == 1
+
+
+def test_the_best_value_and_the_patience_used_survive_a_restart(model, tmp_path):
+    """In a session of its own for each run, restored from what the one before has saved."""
+    value = tf.compat.v1.placeholder(tf.float32, [], name="value")
+
+    def run(values):
+        hook = hooks.EarlyStoppingHook(value, mode="min", patience=3)
+        sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, hooks=[hook])
+        with sv.managed_session() as sess:
+            while values and not sv.should_stop():
+                sess.run(model.train_op, {value: values.pop(0)})
+            return hook.best, hook.best_step, sess.run(model.global_step)
+
+    assert run([1.0, 5.0, 5.0]) == (1.0, 1, 3)
+    assert run([2.0, 0.5, 0.5, 0.5]) == (1.0, 1, 4)
+
+
+def test_a_session_that_is_not_restored_begins_anew():
+    hook = hooks.EarlyStoppingHook(object(), mode="min", patience=2)
+    run_steps(hook, 2, values=[1.0, 2.0])
+    run_steps(hook, 2, values=[3.0, 4.0])
+    assert (hook.best, hook.best_step) == (3.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mode": "best", "patience": 1}, "mode must be 'min' or 'max', not 'best'"),
+        ({"mode": "min", "patience": 0}, "patience must be a positive number of steps, not 0"),
+        ({"mode": "min", "patience": 1, "min_delta": -1}, "min_delta must be a number, 0 or more, not -1"),
+        ({"mode": "min", "patience": 1, "every_steps": 0}, "every_steps must be"),
+    ],
+)
+def test_other_arguments_are_refused_by_name_and_value(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        hooks.EarlyStoppingHook("accuracy", **arguments)
