@@ -5,6 +5,7 @@ from hookrun.hooks.base import Hook
 from hookrun.hooks.checkpoint import CheckpointHook
 from hookrun.hooks.preemption import PreemptionHook
 from hookrun.hooks.queue_runner import QueueRunnerHook
+from hookrun.hooks.session_run import SessionRunHookAdapter
 from hookrun.hooks.step_counter import StepCounterHook
 from hookrun.hooks.summary import SummaryHook
 from hookrun.hooks.trace import TraceHook
@@ -14,6 +15,7 @@ __all__ = [
     "Hook",
     "PreemptionHook",
     "QueueRunnerHook",
+    "SessionRunHookAdapter",
     "StepCounterHook",
     "SummaryHook",
     "TraceHook",
