@@ -7,8 +7,9 @@
 import logging
 
 from hookrun import events, hooks, signals, triggers, writers
+from hookrun.monitored import as_session_run_hook
 from hookrun.supervisor import Supervisor
 
-__all__ = ["Supervisor", "events", "hooks", "signals", "triggers", "writers"]
+__all__ = ["Supervisor", "as_session_run_hook", "events", "hooks", "signals", "triggers", "writers"]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
