@@ -3,6 +3,7 @@
 from hookrun.hooks import retention
 from hookrun.hooks.base import Hook
 from hookrun.hooks.checkpoint import CheckpointHook
+from hookrun.hooks.evaluation import EvaluationHook
 from hookrun.hooks.preemption import PreemptionHook
 from hookrun.hooks.queue_runner import QueueRunnerHook
 from hookrun.hooks.session_run import SessionRunHookAdapter
@@ -12,6 +13,7 @@ from hookrun.hooks.trace import TraceHook
 
 __all__ = [
     "CheckpointHook",
+    "EvaluationHook",
     "Hook",
     "PreemptionHook",
     "QueueRunnerHook",
