@@ -4,6 +4,7 @@ from hookrun.hooks import retention
 from hookrun.hooks.base import Hook
 from hookrun.hooks.checkpoint import CheckpointHook
 from hookrun.hooks.evaluation import EvaluationHook
+from hookrun.hooks.learning_rate import LearningRateHook
 from hookrun.hooks.preemption import PreemptionHook
 from hookrun.hooks.queue_runner import QueueRunnerHook
 from hookrun.hooks.session_run import SessionRunHookAdapter
@@ -15,6 +16,7 @@ __all__ = [
     "CheckpointHook",
     "EvaluationHook",
     "Hook",
+    "LearningRateHook",
     "PreemptionHook",
     "QueueRunnerHook",
     "SessionRunHookAdapter",
