@@ -6,6 +6,7 @@ from hookrun.hooks.checkpoint import CheckpointHook
 from hookrun.hooks.evaluation import EvaluationHook
 from hookrun.hooks.learning_rate import LearningRateHook
 from hookrun.hooks.preemption import PreemptionHook
+from hookrun.hooks.profiler import ProfilerHook
 from hookrun.hooks.queue_runner import QueueRunnerHook
 from hookrun.hooks.session_run import SessionRunHookAdapter
 from hookrun.hooks.step_counter import StepCounterHook
@@ -18,6 +19,7 @@ __all__ = [
     "Hook",
     "LearningRateHook",
     "PreemptionHook",
+    "ProfilerHook",
     "QueueRunnerHook",
     "SessionRunHookAdapter",
     "StepCounterHook",
