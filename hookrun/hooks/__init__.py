@@ -4,6 +4,7 @@ from hookrun.hooks import retention
 from hookrun.hooks.base import Hook
 from hookrun.hooks.checkpoint import CheckpointHook
 from hookrun.hooks.evaluation import EvaluationHook
+from hookrun.hooks.hparams import HParamsHook
 from hookrun.hooks.learning_rate import LearningRateHook
 from hookrun.hooks.preemption import PreemptionHook
 from hookrun.hooks.profiler import ProfilerHook
@@ -16,6 +17,7 @@ from hookrun.hooks.trace import TraceHook
 __all__ = [
     "CheckpointHook",
     "EvaluationHook",
+    "HParamsHook",
     "Hook",
     "LearningRateHook",
     "PreemptionHook",
