@@ -187,3 +187,16 @@ def test_what_is_no_hook_is_refused():
         hookrun.as_session_run_hook(3)
     with pytest.raises(ValueError, match="hooks must be at least one"):
         hookrun.as_session_run_hook()
+
+
+def test_the_librarys_own_hooks_work_there(model, tmp_path):
+    averages = hooks.MovingAverageHook(0.5)
+
+    def evaluate(sess):
+        with averages.swapped_in(sess):
+            return {"average": sess.run(model.weights)[0]}
+
+    evaluation = hooks.EvaluationHook(evaluate, every_steps=2, at_end=False)
+    run(model, averages, evaluation, steps=3, logdir=tmp_path)
+    (point,) = EventAccumulator(str(tmp_path / "eval")).Reload().Scalars("average")
+    assert (point.step, 0 < point.value < 0.36) == (2, True)  # the weight itself is 0.36 then

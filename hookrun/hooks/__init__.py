@@ -6,6 +6,7 @@ from hookrun.hooks.checkpoint import CheckpointHook
 from hookrun.hooks.evaluation import EvaluationHook
 from hookrun.hooks.hparams import HParamsHook
 from hookrun.hooks.learning_rate import LearningRateHook
+from hookrun.hooks.moving_average import MovingAverageHook
 from hookrun.hooks.preemption import PreemptionHook
 from hookrun.hooks.profiler import ProfilerHook
 from hookrun.hooks.queue_runner import QueueRunnerHook
@@ -20,6 +21,7 @@ __all__ = [
     "HParamsHook",
     "Hook",
     "LearningRateHook",
+    "MovingAverageHook",
     "PreemptionHook",
     "ProfilerHook",
     "QueueRunnerHook",
