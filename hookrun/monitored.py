@@ -22,8 +22,10 @@ def as_session_run_hook(*hooks: Hook, logdir: str | os.PathLike[str] | None = No
     """Return a `tf.compat.v1.train.SessionRunHook` that runs `hooks` in a `MonitoredTrainingSession`.
 
     ```python
-    hook = hookrun.as_session_run_hook(MyHook(), logdir="runs/mine")
-    with tf.compat.v1.train.MonitoredTrainingSession(hooks=[hook]) as sess:
+    evaluation = hookrun.hooks.EvaluationHook({"loss": loss}, every_steps=50)
+    hook = hookrun.as_session_run_hook(evaluation, logdir="runs/mine")
+    last = tf.compat.v1.train.StopAtStepHook(last_step=200)
+    with tf.compat.v1.train.MonitoredTrainingSession(hooks=[hook, last]) as sess:
         while not sess.should_stop():
             sess.run(train_op)
     ```
@@ -147,9 +149,8 @@ class _MonitoredSupervisor(Supervisor):
             self._run_hooks.tell(self._seen, values.results)
         if self._told is not None:
             listeners, variant = self._told
-            results, reads, *riders = values.results[0]
             with self._gate:
-                self._training_steps.done(context.session, listeners, variant, results, reads, riders)
+                self._training_steps.done(context.session, listeners, variant, list(values.results[0]))
         if self._coord.should_stop():
             context.request_stop()
         self._raise_error()

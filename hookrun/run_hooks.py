@@ -78,6 +78,13 @@ class RunHooks:
         finally:
             self._unseen_threads.discard(thread)
 
+    def apart(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function`: what it runs is not the program's."""
+        if not self.present:
+            return function(*args)
+        with self.unseen():
+            return function(*args)
+
     def run(
         self,
         session: ManagedSession,
@@ -109,7 +116,7 @@ class RunHooks:
         Raises:
           Exception: What a hook raised in `before_run`.
         """
-        error, interrupt = _before_run.call_all(self._bus, _before_run.calls(self._bus, run))
+        error, interrupt = _before_run.call_all(self._bus, run)
         if error is not None:  # logged by the signal
             self._coord.fail(error)
         first = interrupt or error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -180,6 +183,14 @@ def test_a_recovered_session_is_told_of(model):
     with train.MonitoredTrainingSession(hooks=[hook, Aborts()]) as sess:
         sess.run(model.train_op)
     assert [each[0] for each in told] == ["created", 1, "created", 1, "stop"]
+
+
+def test_the_example_runs(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", hookrun.as_session_run_hook.__doc__, re.DOTALL)
+    exec(textwrap.dedent(block), {"hookrun": hookrun, "tf": tf, **vars(model)})
+    points = EventAccumulator(str(tmp_path / "runs" / "mine" / "eval")).Reload().Scalars("loss")
+    assert [point.step for point in points] == [50, 100, 150, 200]
 
 
 def test_what_is_no_hook_is_refused():

@@ -27,12 +27,10 @@ class EvaluationHook(Hook):
     """Evaluates the model, writes the metrics to a TensorBoard run of their own, and reports them.
 
     ```python
-    def test_batches():
-        for images, labels in batches_of(test_set):
-            yield {model.images: images, model.labels: labels}
+    def evaluate(session):
+        return {"loss on the test set": session.run(loss)}
 
-    evaluation = hooks.EvaluationHook({"accuracy": model.accuracy}, test_batches, every_steps=500)
-    sv = hookrun.Supervisor(logdir="runs/digits", hooks=[evaluation])
+    sv = hookrun.Supervisor(logdir="runs/mine", hooks=[hooks.EvaluationHook(evaluate, every_steps=50)])
     ```
 
     It happens on the thread of the training step, and no other step runs meanwhile: all that is measured is

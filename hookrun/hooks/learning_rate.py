@@ -25,8 +25,10 @@ class LearningRateHook(Hook):
     """Sets the learning rate before each training step to a function of the step, and records it.
 
     ```python
+    import tensorflow as tf
+
     rate = tf.compat.v1.get_variable("rate", initializer=0.1, trainable=False)
-    train_op = tf.compat.v1.train.GradientDescentOptimizer(rate).minimize(loss, global_step)
+    train_op = tf.compat.v1.train.GradientDescentOptimizer(rate).minimize(loss)
     sv = hookrun.Supervisor(
         logdir="runs/mine", hooks=[hooks.LearningRateHook(rate, lambda step: 0.1 * 0.5 ** (step // 1000))]
     )

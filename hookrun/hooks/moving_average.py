@@ -26,14 +26,10 @@ class MovingAverageHook(Hook):
 
     def evaluate(session):
         with averages.swapped_in(session):
-            return {"accuracy": session.run(accuracy, test_set)}
+            return {"averaged loss": session.run(loss)}
 
-    evaluation = hooks.EvaluationHook(evaluate, every_steps=500)
+    evaluation = hooks.EvaluationHook(evaluate, every_steps=50)
     sv = hookrun.Supervisor(logdir="runs/mine", hooks=[averages, evaluation])
-    with sv.managed_session() as sess:
-        while not sv.should_stop():
-            sess.run(train_op)
-        averages.save(sess, "runs/mine/averaged/model.ckpt")
     ```
 
     The training goes on with the weights themselves. The averages are variables of their own, saved and

@@ -27,7 +27,7 @@ class ProfilerHook(Hook):
     """Profiles the training steps that are due: what each thread and device did, and when.
 
     ```python
-    sv = hookrun.Supervisor(logdir="runs/mine", hooks=[hooks.ProfilerHook(at_steps=[100, 1000])])
+    sv = hookrun.Supervisor(logdir="runs/mine", hooks=[hooks.ProfilerHook(at_steps=[10, 50])])
     ```
 
     For each of them it writes into the Supervisor's `logdir`

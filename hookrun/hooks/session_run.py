@@ -19,6 +19,8 @@ class SessionRunHookAdapter(Hook):
     """Runs a hook that was written for `tf.compat.v1.train.MonitoredSession`.
 
     ```python
+    import tensorflow as tf
+
     hook = tf.compat.v1.train.LoggingTensorHook({"loss": loss}, every_n_iter=100)
     sv = hookrun.Supervisor(logdir="runs/mine", hooks=[hooks.SessionRunHookAdapter(hook)])
     ```
