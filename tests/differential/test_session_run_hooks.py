@@ -72,14 +72,20 @@ def build_model():
     (read,) = tf1.get_collection("global_step_read_op_cache")
     weight = tf1.get_variable("weight", initializer=1.0)
     rate = tf1.placeholder_with_default(1.0, [], name="rate")
-    with tf.control_dependencies([read, weight.read_value()]):  # or it is luck what they see
+    before = weight.read_value()
+    with tf.control_dependencies([read, before]):  # or it is luck what the hooks see of a step
         grow = weight.assign_add(rate)
     with tf.control_dependencies([grow]):
         train_op = tf1.assign_add(tf1.train.get_global_step(), 1).op
-    tf1.summary.scalar("weight_now", weight)
+    tf1.summary.scalar("weight_now", before)
     loss = tf.where(read < 3, 0.5, np.nan, name="loss")
     return SimpleNamespace(
-        train_op=train_op, weight=weight, rate=rate, loss=loss, summary_op=tf1.summary.merge_all()
+        train_op=train_op,
+        weight=weight,
+        before=before,
+        rate=rate,
+        loss=loss,
+        summary_op=tf1.summary.merge_all(),
     )
 
 
