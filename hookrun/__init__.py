@@ -27,6 +27,7 @@ with tf.Graph().as_default():
 | be told when something happens | `signals`, and `Supervisor.on` |
 | know what a receiver is told | `events` |
 | say at which steps | `triggers` |
+| use TensorFlow's own hooks, or hooks in its sessions | `hooks.SessionRunHookAdapter`, `as_session_run_hook` |
 | write metrics | `writers` |
 | test a hook of your own | `testing` |
 | see what happens | `log_to_console` |
@@ -42,10 +43,12 @@ from hookrun.logs import log_to_console
 
 if TYPE_CHECKING:
     from hookrun import events, hooks, signals, testing, triggers, writers
+    from hookrun.monitored import as_session_run_hook
     from hookrun.supervisor import Supervisor
 
 __all__ = [
     "Supervisor",
+    "as_session_run_hook",
     "events",
     "hooks",
     "log_to_console",
@@ -58,5 +61,14 @@ __all__ = [
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package's
-    _MODULES = dict.fromkeys(["events", "hooks", "signals", "testing", "triggers", "writers"])
-    __getattr__, __dir__ = names_of(__name__, {"Supervisor": "supervisor", **_MODULES})
+    _HOMES = {
+        "Supervisor": "supervisor",
+        "as_session_run_hook": "monitored",
+        "events": None,
+        "hooks": None,
+        "signals": None,
+        "testing": None,
+        "triggers": None,
+        "writers": None,
+    }
+    __getattr__, __dir__ = names_of(__name__, _HOMES)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hookrun.coordinator import Coordinator
     from hookrun.session import ManagedSession
 
-__all__ = ["RunHooks", "run_subscriptions_of"]
+__all__ = ["Run", "RunHooks", "run_subscriptions_of"]
 
 _before_run = Signal("before_run", "Sent before each run of the program, on the thread that runs it.")
 _after_run = Signal("after_run", "Sent after it, before `step` where it was a training step.")
@@ -107,19 +107,24 @@ class RunHooks:
         if threading.current_thread() in self._unseen_threads:
             return make_run(fetches, feed_dict, options, run_metadata)
         with self.unseen():
-            run = _Run(session, fetches, feed_dict, options, run_metadata)
-            self._ask(run)
-            return make_run(*run.arguments(), after=functools.partial(self._after, run))
+            run = self.ask(Run(session, fetches, feed_dict, options, run_metadata))
+            return make_run(*run.arguments(), after=functools.partial(self.tell, run))
 
-    def _ask(self, run: _Run) -> None:
+    def ask(self, run: Run) -> Run:
+        """Ask the hooks what they add to `run`, and return it with that.
+
+        Raises:
+          Exception: What a hook raised in `before_run`.
+        """
         error, interrupt = _before_run.call_all(self._bus, run)
         if error is not None:  # logged by the signal
             self._coord.fail(error)
         first = interrupt or error
         if first is not None:
             raise first
+        return run
 
-    def _after(self, run: _Run, results: list[Any]) -> Any:
+    def tell(self, run: Run, results: list[Any]) -> Any:
         """Called with what the run returned, before `step` is sent: returns the program's own part."""
         own = run.take(results)
         self._bus.send(_after_run, run)
@@ -128,7 +133,7 @@ class RunHooks:
         return own
 
 
-class _Run:
+class Run:
     """A run that passes through the hooks, with what they add to it."""
 
     def __init__(
@@ -175,6 +180,15 @@ class _Run:
             feed_dict = {**self._feeds, **(feed_dict or {})}
         return [fetches, *self._fetches.values()], feed_dict, self._options, self._run_metadata
 
+    def added(self) -> Any:
+        """The fetches of the program and the hooks, and what else the hooks add, as `SessionRunArgs`."""
+        fetches, *_ = self.arguments()
+        return tf.compat.v1.train.SessionRunArgs(fetches, self._feeds, self._options)
+
+    def made_with(self, options: Any, run_metadata: Any) -> None:
+        """The run was made by another session, with these."""
+        self._options, self._run_metadata = options, run_metadata
+
     def take(self, results: list[Any]) -> Any:
         """Keep the results of the hooks; return those of the program."""
         own, *others = results
@@ -191,13 +205,13 @@ class _Run:
         return tf.compat.v1.train.SessionRunValues(results, self._options, self._run_metadata)
 
 
-def _ask(hook: Hook, supervisor: Any, run: _Run) -> None:
+def _ask(hook: Hook, supervisor: Any, run: Run) -> None:
     args = hook.before_run(run.context)
     if args is not None:
         run.add(hook, args)
 
 
-def _tell(hook: Hook, supervisor: Any, run: _Run) -> None:
+def _tell(hook: Hook, supervisor: Any, run: Run) -> None:
     hook.after_run(run.context, run.values(hook))
 
 

@@ -207,6 +207,9 @@ class Supervisor(Bus):
 
         for hook in (*given, *self._default_hooks(given)):
             self._subscribe(hook)
+        self._finalize_graph()
+
+    def _finalize_graph(self) -> None:
         self._graph.finalize()
         self._finalized_size = len(self._graph.get_operations())
 
@@ -579,9 +582,7 @@ class Supervisor(Bus):
 
     def _begin(self, sess: Any, start_standard_services: bool, restored_from: str | None) -> None:
         """Make `sess` the session of the training, and tell the hooks."""
-        in_process = not getattr(sess, "sess_str", "")
-        inline_steps = self._inline_steps if in_process else False
-        steps = TrainingSteps(self, self._step_ops, self._gate, self._run_hooks, inline_steps)
+        steps = self._make_training_steps(sess)
         self._session = manage(sess, steps)
         self._services = Services(
             self,
@@ -613,6 +614,11 @@ class Supervisor(Bus):
         self.send(signals.session_created, created)
         if restored_from is not None:
             self._load_hook_state(restored_from)
+
+    def _make_training_steps(self, sess: Any) -> TrainingSteps:
+        in_process = not getattr(sess, "sess_str", "")
+        inline_steps = self._inline_steps if in_process else False
+        return TrainingSteps(self, self._step_ops, self._gate, self._run_hooks, inline_steps)
 
     def _load_hook_state(self, checkpoint: str) -> None:
         try:

@@ -36,6 +36,7 @@ except ImportError as error:
 __all__ = [
     "SessionInterface",
     "can_prepare",
+    "chrome_timeline",
     "fetch_handler",
     "raw_run",
     "saves_relative_paths",
@@ -143,3 +144,13 @@ def shared_fetch(session: Any, tensors: Sequence[Any]) -> Callable[[], list[Any]
 def saves_relative_paths(saver: Any) -> bool:
     """True for a `Saver(save_relative_paths=True)`."""
     return bool(getattr(saver, "_save_relative_paths", False))
+
+
+def chrome_timeline(step_stats: Any) -> str | None:
+    """The ops of a run in Chrome's trace format, as JSON; None where TensorFlow cannot make it."""
+    try:
+        from tensorflow.python.client import timeline
+    except ImportError:
+        return None
+    trace: str = timeline.Timeline(step_stats).generate_chrome_trace_format()
+    return trace

@@ -12,12 +12,18 @@ if TYPE_CHECKING:
     from hookrun.hooks.callback import CallbackHook
     from hookrun.hooks.checkpoint import CheckpointHook
     from hookrun.hooks.early_stopping import EarlyStoppingHook
+    from hookrun.hooks.evaluation import EvaluationHook
     from hookrun.hooks.heartbeat import HeartbeatHook
+    from hookrun.hooks.hparams import HParamsHook
+    from hookrun.hooks.learning_rate import LearningRateHook
     from hookrun.hooks.logging import LoggingHook
+    from hookrun.hooks.moving_average import MovingAverageHook
     from hookrun.hooks.nan_guard import NanGuardHook
     from hookrun.hooks.preemption import PreemptionHook
+    from hookrun.hooks.profiler import ProfilerHook
     from hookrun.hooks.progress import ProgressHook
     from hookrun.hooks.queue_runner import QueueRunnerHook
+    from hookrun.hooks.session_run import SessionRunHookAdapter
     from hookrun.hooks.step_counter import StepCounterHook
     from hookrun.hooks.stop_after_time import StopAfterTimeHook
     from hookrun.hooks.stop_at_step import StopAtStepHook
@@ -28,13 +34,19 @@ __all__ = [
     "CallbackHook",
     "CheckpointHook",
     "EarlyStoppingHook",
+    "EvaluationHook",
+    "HParamsHook",
     "HeartbeatHook",
     "Hook",
+    "LearningRateHook",
     "LoggingHook",
+    "MovingAverageHook",
     "NanGuardHook",
     "PreemptionHook",
+    "ProfilerHook",
     "ProgressHook",
     "QueueRunnerHook",
+    "SessionRunHookAdapter",
     "StepCounterHook",
     "StopAfterTimeHook",
     "StopAtStepHook",
@@ -48,13 +60,19 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
         "CallbackHook": "callback",
         "CheckpointHook": "checkpoint",
         "EarlyStoppingHook": "early_stopping",
+        "EvaluationHook": "evaluation",
+        "HParamsHook": "hparams",
         "HeartbeatHook": "heartbeat",
         "Hook": "base",
+        "LearningRateHook": "learning_rate",
         "LoggingHook": "logging",
+        "MovingAverageHook": "moving_average",
         "NanGuardHook": "nan_guard",
         "PreemptionHook": "preemption",
+        "ProfilerHook": "profiler",
         "ProgressHook": "progress",
         "QueueRunnerHook": "queue_runner",
+        "SessionRunHookAdapter": "session_run",
         "StepCounterHook": "step_counter",
         "StopAfterTimeHook": "stop_after_time",
         "StopAtStepHook": "stop_at_step",

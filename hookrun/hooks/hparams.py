@@ -1,0 +1,96 @@
+"""HParamsHook: hyperparameters and final metrics, for TensorBoard's HParams plugin."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from hookrun import events, writers
+from hookrun.hooks.base import Hook
+
+if TYPE_CHECKING:
+    from hookrun.supervisor import Supervisor
+
+__all__ = ["HParamsHook"]
+
+
+class HParamsHook(Hook):
+    """Makes the training a row in the table of TensorBoard's HParams plugin.
+
+    ```python
+    sv = hookrun.Supervisor(
+        logdir="runs/rate-0.1",
+        hooks=[hooks.HParamsHook({"rate": 0.1, "optimizer": "sgd"}, metrics={"loss": loss})],
+    )
+    ```
+
+    The row is there from the start of the session; its metrics are the last values of the run's scalars. At
+    the end it has a status, and the final metrics as scalars ``final/...``: those that were reported with
+    `Supervisor.report_metrics`, by an evaluation for instance, and those of `metrics`, which are measured at
+    a clean end. Each training is to have a `logdir` of its own, and TensorBoard is to show them all.
+
+    Args:
+      hparams: The hyperparameters by name: numbers, strings, or True and False.
+      metrics: Fetches that give one number each at the end, by name.
+
+    Raises:
+      TypeError: If `hparams` or `metrics` is no mapping, or a value of `hparams` of another type.
+    """
+
+    chief_only = True
+    priority = 900  # the metrics are those that the other hooks report at the end
+
+    def __init__(self, hparams: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> None:
+        for name, argument in {"hparams": hparams, "metrics": metrics or {}}.items():
+            if not isinstance(argument, Mapping):
+                raise TypeError(f"{name} must be a mapping from names, not {argument!r}")
+        for name, value in hparams.items():
+            if not isinstance(value, (bool, int, float, str, np.number, np.bool_)):
+                raise TypeError(f"hparams[{name!r}] must be a number, a string or a bool, not {value!r}")
+        self._hparams = dict(hparams)
+        self._metrics = dict(metrics or {})
+
+    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        if supervisor.summary_writer is None:
+            raise ValueError(f"{self.name} needs a summary writer, and the Supervisor has none")
+        from tensorboardX.proto.plugin_hparams_pb2 import SessionStartInfo
+
+        start = SessionStartInfo(start_time_secs=time.time())
+        for name, value in self._hparams.items():
+            if isinstance(value, str):
+                start.hparams[name].string_value = value
+            elif isinstance(value, (bool, np.bool_)):
+                start.hparams[name].bool_value = value
+            else:
+                start.hparams[name].number_value = value
+        self._add(supervisor, session_start_info=start)
+
+    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
+        from tensorboardX.proto.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
+        from tensorboardX.proto.plugin_hparams_pb2 import SessionEndInfo
+
+        status = STATUS_SUCCESS if event.clean else STATUS_FAILURE
+        try:
+            metrics = supervisor.metrics
+            if self._metrics and event.clean and not event.session.closed:
+                metrics.update(supervisor.run_without_hooks(event.session, self._metrics))
+            values = [{"tag": f"final/{name}", "simple_value": float(v)} for name, v in metrics.items()]
+            if values:
+                summary = tf.compat.v1.Summary(value=values)
+                supervisor.summary_computed(event.session, summary, event.session.last_step)
+        finally:
+            self._add(supervisor, session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
+
+    def _add(self, supervisor: Supervisor, **info: Any) -> None:
+        """Add a message of the plugin, under the tag by which it finds it."""
+        from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+
+        (name,) = info
+        content = HParamsPluginData(**info).SerializeToString()
+        metadata = {"plugin_data": {"plugin_name": "hparams", "content": content}}
+        summary = tf.compat.v1.Summary(value=[{"tag": f"_hparams_/{name}", "metadata": metadata}])
+        writers.file_writer(supervisor.summary_writer).add_summary(summary)

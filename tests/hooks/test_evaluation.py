@@ -1,0 +1,135 @@
+"""EvaluationHook: what is measured when, and who hears of it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import hookrun
+from hookrun import hooks
+
+OFF = {"save_summaries_secs": 0, "save_model_secs": 0}
+
+
+def train(sv, model, steps):
+    with sv.managed_session() as sess:
+        for _ in range(steps):
+            sess.run(model.train_op)
+
+
+def points(directory, tag):
+    return [(point.step, point.value) for point in EventAccumulator(str(directory)).Reload().Scalars(tag)]
+
+
+def test_fetches_are_averaged_over_the_feeds_and_are_a_run_of_their_own(model, tmp_path):
+    given = tf.compat.v1.placeholder(tf.float32, [])
+    step = tf.cast(model.global_step, tf.float32)
+
+    def feeds():
+        yield {given: 1.0}
+        yield {given: 4.0}
+
+    hook = hooks.EvaluationHook({"sum": given + step, "step": step}, feeds, every_steps=2)
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook], **OFF)
+    train(sv, model, 5)
+    assert points(tmp_path / "eval", "sum") == [(2, 4.5), (4, 6.5), (5, 7.5)]
+    assert sv.metrics == {"sum": 7.5, "step": 5.0}
+    assert "sum" not in EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"]
+
+
+def test_a_function_is_called_with_the_session_and_its_metrics_reach_other_hooks_in_the_same_step(model):
+    read = []
+
+    class Reads(hooks.Hook):
+        def on_step(self, supervisor, event):
+            read.append((event.global_step, supervisor.metrics))
+
+    hook = hooks.EvaluationHook(
+        lambda sess: {"step": sess.run(model.global_step)}, at_steps=[2], at_end=False
+    )
+    train(hookrun.Supervisor(hooks=[hook, Reads()]), model, 3)
+    assert read == [(1, {}), (2, {"step": 2.0}), (3, {"step": 2.0})]
+
+
+def test_no_training_step_runs_while_the_model_is_measured(model):
+    def measure(sess):
+        before = sess.run(model.global_step)
+        others_ran.wait(0.2)  # they would; the bound is how long they are given to
+        seen.append(int(sess.run(model.global_step) - before))
+        return {}
+
+    seen, others_ran = [], threading.Event()
+    sv = hookrun.Supervisor(hooks=[hooks.EvaluationHook(measure, every_steps=20)])
+
+    def others(sess):
+        while not sv.should_stop():
+            sess.run(model.train_op)
+
+    with sv.managed_session() as sess:
+        thread = threading.Thread(target=others, args=(sess,))
+        thread.start()
+        for _ in range(60):
+            sess.run(model.train_op)
+        sv.request_stop()
+        thread.join()
+    assert len(seen) >= 3 and set(seen) == {0}
+
+
+def test_every_so_many_checkpoints_it_evaluates_at_the_step_after_one(model, tmp_path):
+    evaluation = hooks.EvaluationHook({"loss": model.loss}, every_checkpoints=2, at_end=False)
+    saving = hooks.CheckpointHook(every_steps=2, background=False)
+    train(hookrun.Supervisor(logdir=tmp_path, hooks=[evaluation, saving]), model, 10)
+    assert [step for step, _ in points(tmp_path / "eval", "loss")] == [5, 9]
+
+
+def test_the_last_evaluation_is_remembered_beside_the_final_checkpoint(model, tmp_path):
+    saved = []
+    sv = hookrun.Supervisor(
+        logdir=tmp_path, hooks=[hooks.EvaluationHook({"step": model.global_step}, every_steps=2)]
+    )
+    sv.on(hookrun.signals.checkpoint_saved, lambda _, event: saved.append(dict(event.metrics)))
+    train(sv, model, 3)
+    assert saved[-1] == {"step": 3.0}
+
+
+def test_neither_an_interrupt_nor_an_error_waits_for_an_evaluation(model):
+    called = []
+    hook = hooks.EvaluationHook(lambda sess: called.append(1), every_steps=100)
+    for error in (KeyboardInterrupt, ValueError):
+        with pytest.raises(error), hookrun.Supervisor(hooks=[hook]).managed_session():
+            raise error
+    assert called == []
+
+
+def test_another_summary_writer_gets_the_metrics_under_the_directory_as_a_prefix(model, tmp_path):
+    writer = tf.compat.v1.summary.FileWriter(str(tmp_path))
+    hook = hooks.EvaluationHook(lambda sess: {"accuracy": 0.5}, every_steps=1, directory="test")
+    train(hookrun.Supervisor(logdir=tmp_path, summary_writer=writer, hooks=[hook], **OFF), model, 1)
+    assert points(tmp_path, "test/accuracy") == [(1, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((3,), TypeError, "evaluate must be fetches by name or a function of the session, not 3"),
+        (({}, 3), TypeError, "feeds must be a function that returns feed dictionaries, not 3"),
+        ((print, list), TypeError, "feeds is for fetches; the function <built-in function print>"),
+        (({},), ValueError, "needs one of every_steps, every_secs, at_steps and every_checkpoints"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name_and_value(arguments, error, message):
+    with pytest.raises(error, match=message):
+        hooks.EvaluationHook(*arguments)
+
+
+def test_a_wrong_number_of_checkpoints_is_refused():
+    with pytest.raises(ValueError, match="every_checkpoints must be a positive number .*, not 0"):
+        hooks.EvaluationHook({}, every_checkpoints=0)
+
+
+def test_a_function_that_returns_no_metrics_is_an_error_that_says_so(model):
+    with pytest.raises(TypeError, match="evaluate must return numbers by name, and returned 0.5"):
+        train(hookrun.Supervisor(hooks=[hooks.EvaluationHook(lambda sess: 0.5, every_steps=1)]), model, 1)

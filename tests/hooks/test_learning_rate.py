@@ -1,0 +1,101 @@
+"""LearningRateHook: the rate of each step, and where it is recorded."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import hookrun
+from hookrun import hooks
+
+OFF = {"save_summaries_secs": 0, "save_model_secs": 0}
+
+
+@pytest.fixture
+def model(graph):
+    """A weight that each step moves by the learning rate."""
+    return build()
+
+
+def build():
+    class Model:
+        rate = tf.compat.v1.get_variable("rate", initializer=9.0, trainable=False)
+        weight = tf.compat.v1.get_variable("weight", initializer=0.0)
+        step = tf.compat.v1.train.get_or_create_global_step()
+        train_op = tf.compat.v1.train.GradientDescentOptimizer(rate).minimize(-weight, global_step=step)
+
+    return Model
+
+
+def train(sv, model, steps):
+    """The weight after each step."""
+    weights = []
+    with sv.managed_session() as sess:
+        for _ in range(steps):
+            sess.run(model.train_op)
+            weights.append(float(sess.run(model.weight)))
+    return weights
+
+
+def test_each_step_has_the_rate_of_the_number_of_steps_before_it(model):
+    hook = hooks.LearningRateHook(model.rate, lambda step: 1.0 if step < 2 else 10.0 * step)
+    assert train(hookrun.Supervisor(hooks=[hook]), model, 4) == [1.0, 2.0, 22.0, 52.0]
+
+
+def test_a_resumed_run_goes_on_with_the_rate_of_its_step(tmp_path):
+    weights = []
+    for _ in range(2):
+        with tf.Graph().as_default():
+            model = build()
+            hook = hooks.LearningRateHook(model.rate, lambda step: 10.0**step)
+            weights += train(hookrun.Supervisor(logdir=tmp_path, hooks=[hook]), model, 2)
+    assert weights == [1.0, 11.0, 111.0, 1111.0]
+
+
+def test_the_rate_is_assigned_only_when_it_changes(model, monkeypatch):
+    assigned = []
+    hook = hooks.LearningRateHook(model.rate, lambda step: 1.0 + step // 3)
+    sv = hookrun.Supervisor(hooks=[hook])
+    run = sv.run_without_hooks
+    monkeypatch.setattr(sv, "run_without_hooks", lambda *a: assigned.extend(a[2:]) or run(*a))
+    train(sv, model, 6)
+    assert [list(feed.values()) for feed in assigned if feed] == [[1.0], [2.0], [3.0]]
+
+
+def test_the_rate_of_the_steps_that_are_due_is_a_scalar(model, tmp_path):
+    hook = hooks.LearningRateHook(model.rate, lambda step: 1.0 + step, every_steps=2)
+    train(hookrun.Supervisor(logdir=tmp_path, hooks=[hook], **OFF), model, 5)
+    points = EventAccumulator(str(tmp_path)).Reload().Scalars("learning_rate")
+    assert [(point.step, point.value) for point in points] == [(2, 2.0), (4, 4.0)]
+
+
+def test_a_rate_that_the_graph_computes_is_recorded_only(model, tmp_path, caplog):
+    decayed = tf.compat.v1.train.exponential_decay(8.0, tf.constant(1), 1, 0.5)
+    hook = hooks.LearningRateHook(decayed, at_steps=[1], tag="decayed")
+    with caplog.at_level(logging.INFO, "hookrun"):
+        assert train(hookrun.Supervisor(hooks=[hook]), model, 2) == [9.0, 18.0]
+    assert "decayed at step 1: 4" in caplog.text
+
+
+def test_without_a_schedule_it_is_recorded_when_summaries_are_due(model, tmp_path, wait_until):
+    due = threading.Event()
+    hook = hooks.LearningRateHook(model.rate, lambda step: 3.0)
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook], save_model_secs=0)
+    sv.on(hookrun.signals.summary_due, lambda *_: due.set(), priority=1)
+    with sv.managed_session():
+        wait_until(due)
+    (point,) = EventAccumulator(str(tmp_path)).Reload().Scalars("learning_rate")
+    assert (point.step, point.value) == (0, 3.0)
+
+
+def test_wrong_arguments_are_refused_by_name_and_value(model):
+    with pytest.raises(TypeError, match="learning_rate must be a variable or a tensor, not 0.1"):
+        hooks.LearningRateHook(0.1)
+    with pytest.raises(TypeError, match="rate_at must be a function of the step, or None, not 0.1"):
+        hooks.LearningRateHook(model.rate, 0.1)
+    with pytest.raises(TypeError, match="learning_rate must be a variable where rate_at sets it"):
+        hooks.LearningRateHook(tf.constant(0.1), lambda step: 0.1)
