@@ -24,6 +24,7 @@ with tf.Graph().as_default(), tf.compat.v1.device(task.device_setter()):
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import numbers
@@ -39,7 +40,7 @@ import tensorflow as tf
 from hookrun import events
 from hookrun.hooks.base import Hook
 
-__all__ = ["ReleaseParameterServersHook", "Task", "run_parameter_server"]
+__all__ = ["ReleaseParameterServersHook", "Task", "run_parameter_server", "target_of"]
 
 _logger = logging.getLogger(__name__)
 
@@ -217,6 +218,16 @@ def run_parameter_server(
                 )
                 return
             time.sleep(_POLL_SECS)
+
+
+def target_of(master: str) -> str:
+    """What a session connects to for a `master`: for "local" a server in this process, the same each time."""
+    return _local_server().target if master == "local" else master
+
+
+@functools.cache
+def _local_server() -> Any:
+    return tf.distribute.Server.create_local_server()
 
 
 class ReleaseParameterServersHook(Hook):

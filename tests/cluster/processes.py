@@ -23,12 +23,21 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["BOUND_SECS", "Cluster", "Network", "Process"]
+__all__ = ["BOUND_SECS", "Cluster", "Network", "Process", "free_ports"]
 
 BOUND_SECS = 60.0
 """How long is waited for what must happen; TensorFlow alone takes seconds to import."""
 
 ROOT = Path(__file__).parents[2]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on."""
+    with contextlib.ExitStack() as sockets:
+        free = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for each in free:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in free]
 
 
 class Network:
@@ -86,11 +95,7 @@ class Network:
         """Ports that nobody listens on."""
         if self.prefix:
             return list(range(2222, 2222 + count))
-        with contextlib.ExitStack() as sockets:
-            free = [sockets.enter_context(socket.socket()) for _ in range(count)]
-            for each in free:
-                each.bind(("127.0.0.1", 0))
-            return [each.getsockname()[1] for each in free]
+        return free_ports(count)
 
 
 class Process:
@@ -116,7 +121,9 @@ class Process:
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._start = time.monotonic()
         self._lines: list[str] = []
+        self._times: list[float] = []
         self._read = 0
         self._ended = False
         self._changed = threading.Condition()
@@ -129,11 +136,14 @@ class Process:
 
     @property
     def output(self) -> str:
-        """What it wrote; of lines that begin alike, one after the other, the last."""
+        """What it wrote and when; of lines that begin alike, one after the other, the last."""
         with self._changed:
-            lines = list(self._lines)
-        pairs = itertools.zip_longest(lines, lines[1:], fillvalue="")
-        out = "".join(line for line, after in pairs if line.split()[:1] != after.split()[:1])
+            following = itertools.zip_longest(self._times, self._lines, self._lines[1:], fillvalue="")
+            out = "".join(
+                f"{secs:5.1f} s: {line}"
+                for secs, line, after in following
+                if line.split()[:1] != after.split()[:1]
+            )
         state = "running" if self.running else f"ended with status {self._process.poll()}"
         return f"--- {self.name}, {state}, output:\n{out}--- errors:\n{self.errors}"
 
@@ -208,6 +218,7 @@ class Process:
             for line in lines:
                 with self._changed:
                     self._lines.append(line)
+                    self._times.append(time.monotonic() - self._start)
                     self._changed.notify_all()
         with self._changed:
             self._ended = True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import tensorflow as tf
+
 from tests.cluster.conftest import TRAIN
 
 
@@ -30,3 +32,22 @@ def test_a_worker_rejoins_and_everybody_ends_when_the_training_is_done(start_clu
     chief.expect("done")
     saved = chief.seen(r"saved (\d+)")[-1][1]
     assert (logdir / f"model.ckpt-{saved}.index").exists()
+
+
+def test_synchronous_replicas_end_by_themselves_and_the_chief_is_not_held_up(start_cluster, tmp_path):
+    cluster = start_cluster(ps=2, worker=2)
+    options = ["--sync", 2, "--partitioned", "--last-step", 20]
+    servers = [cluster.start(TRAIN, "ps", index, "--grace", 60) for index in range(2)]
+    chief = cluster.start(TRAIN, "worker", 0, *options, "--logdir", tmp_path)
+    worker = cluster.start(TRAIN, "worker", 1, *options)
+
+    assert chief.status() == 0
+    assert float(chief.expect(r"done 20 (\S+)")[1]) < 2
+    assert worker.status() == 0
+    worker.expect("done 20")
+    assert [server.status(10) for server in servers] == [0, 0]
+    variables = dict(tf.train.list_variables(str(tmp_path / "model.ckpt-20")))
+    assert variables["weights"] == [8]
+    for server in servers:
+        server.expect("released")
+    assert "Traceback" not in cluster.output

@@ -94,7 +94,8 @@ def main():
                 now = sess.run(step)
                 say("step", now)
                 time.sleep(args.pace)
-        say("done", now)
+            ending = time.monotonic()
+        say("done", now, f"{time.monotonic() - ending:.3f}")
 
 
 if __name__ == "__main__":
