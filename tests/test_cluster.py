@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import tensorflow as tf
 
-from hookrun import cluster
+from hookrun import cluster, events
+from tests.cluster.processes import free_ports
+from tests.conftest import BOUND_SECS
 
 CHIEF = {"chief": ["a:1"], "worker": ["b:1", "c:1"], "ps": ["d:1", "e:1"]}
 WITHOUT_CHIEF = {"worker": ["b:1", "c:1"], "ps": ["d:1", "e:1"]}
@@ -98,23 +104,66 @@ class TestTask:
 
 
 class TestRunParameterServer:
-    def test_refuses_what_it_cannot_do(self, local_server):
-        with pytest.raises(ValueError, match="server must be of the job 'ps', not of 'localhost'"):
-            cluster.run_parameter_server(local_server("localhost"))
+    def test_refuses_what_it_cannot_do(self):
+        with pytest.raises(ValueError, match="server must be of the job 'ps', not of 'worker'"):
+            cluster.run_parameter_server(server_of("worker", worker=free_ports(1)))
+        server = server_of("ps", ps=free_ports(1), worker=[1])
         with pytest.raises(ValueError, match="chief_grace_secs must be a number of seconds, .*, not -1"):
-            cluster.run_parameter_server(local_server("ps"), chief_grace_secs=-1)
+            cluster.run_parameter_server(server, chief_grace_secs=-1)
 
-    def test_does_not_wait_for_ever_for_a_chief_that_never_comes(self, local_server):
+    def test_does_not_wait_for_ever_for_a_chief_that_never_comes(self):
+        server = server_of("ps", ps=free_ports(1), worker=[1])
         with pytest.raises(tf.errors.DeadlineExceededError, match="chief did not come to .* within 0 s"):
-            cluster.run_parameter_server(local_server("ps"), max_wait_secs=0)
+            cluster.run_parameter_server(server, max_wait_secs=0)
+
+    def test_ends_when_the_chief_is_away_for_longer_than_the_grace_period(self, serving, caplog):
+        with serving(chief_grace_secs=2) as (_, chief, ended):
+            chief.close()
+            closed = time.monotonic()
+            ended.result(BOUND_SECS)
+
+        assert 1 < time.monotonic() - closed < 5
+        assert "ended without a word and was not back within 2 s" in caplog.text
+
+    def test_does_not_wait_for_a_chief_that_has_told_that_the_training_is_done(self, serving):
+        with serving(chief_grace_secs=1000) as (hook, chief, ended):
+            hook.on_session_created(None, None)
+            hook.on_stop(None, events.Stop(None, None))
+            chief.close()
+
+            ended.result(BOUND_SECS)
+
+    @pytest.mark.parametrize("again", ["failed", "started again"])
+    def test_waits_for_a_chief_that_is_not_done(self, serving, again):
+        with serving(chief_grace_secs=3) as (hook, chief, ended):
+            hook.on_stop(None, events.Stop(None, None if again == "started again" else ValueError()))
+            if again == "started again":
+                hook.on_session_created(None, None)
+            chief.close()
+            closed = time.monotonic()
+            ended.result(BOUND_SECS)
+
+        assert time.monotonic() - closed > 2
+
+
+def server_of(job, **ports):
+    """The server of the first task of a job, in this process."""
+    spec = {name: [f"127.0.0.1:{port}" for port in numbers] for name, numbers in ports.items()}
+    return tf.distribute.Server(spec, job_name=job, task_index=0)
 
 
 @pytest.fixture
-def local_server():
-    """Makes a server of a job, in this process, whose cluster has a worker that is not there."""
+def serving():
+    """Runs a parameter server in a thread; yields the hook and the open port of its chief, and its end."""
 
-    def start(job):
-        nobody = {"worker": ["127.0.0.1:1"]}
-        return tf.distribute.Server({job: ["127.0.0.1:0"], **nobody}, job_name=job, task_index=0)
+    @contextlib.contextmanager
+    def serve(chief_grace_secs):
+        with socket.create_server(("127.0.0.1", 0)) as chief, ThreadPoolExecutor() as threads:
+            server = server_of("ps", ps=free_ports(1), chief=[chief.getsockname()[1]])
+            arguments = {"chief_grace_secs": chief_grace_secs, "max_wait_secs": BOUND_SECS}
+            ended = threads.submit(cluster.run_parameter_server, server, **arguments)
+            chief.settimeout(BOUND_SECS)
+            chief.accept()[0].close()  # it has seen the chief
+            yield cluster.ReleaseParameterServersHook(server), chief, ended
 
-    return start
+    return serve

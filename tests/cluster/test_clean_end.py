@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 import tensorflow as tf
 
 from tests.cluster.conftest import TRAIN
@@ -34,6 +35,7 @@ def test_a_worker_rejoins_and_everybody_ends_when_the_training_is_done(start_clu
     assert (logdir / f"model.ckpt-{saved}.index").exists()
 
 
+@pytest.mark.long
 def test_synchronous_replicas_end_by_themselves_and_the_chief_is_not_held_up(start_cluster, tmp_path):
     cluster = start_cluster(ps=2, worker=2)
     options = ["--sync", 2, "--partitioned", "--last-step", 20]

@@ -4,6 +4,7 @@ A line on its standard input ends the training, at this task; the end of its sta
 """
 
 import argparse
+import logging
 import os
 import sys
 import threading
@@ -43,6 +44,7 @@ def build(args, task):
 
 
 def main():
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
     parser = argparse.ArgumentParser()
     parser.add_argument("--logdir")
     parser.add_argument("--last-step", type=int, default=10**9)
