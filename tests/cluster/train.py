@@ -51,6 +51,7 @@ def main():
     parser.add_argument("--save-secs", type=float, default=600)
     parser.add_argument("--pace", type=float, default=0.01, help="seconds between two steps")
     parser.add_argument("--grace", type=float, default=8.0)
+    parser.add_argument("--max-wait", type=float, help="seconds to wait for a session")
     parser.add_argument("--sync", type=int, default=0, help="replicas to aggregate")
     parser.add_argument("--partitioned", action="store_true")
     args = parser.parse_args()
@@ -85,19 +86,35 @@ def main():
         )
         supervisors.append(sv)
         sv.on(signals.checkpoint_saved, lambda _, event: say("saved", event.global_step))
-        with sv.managed_session(server.target, config=task.session_config()) as sess:
-            if sync_optimizer is not None and task.is_chief:
-                sv.start_queue_runners(sess, [chief_queue_runner])
-                sess.run(init_tokens_op)
-            now = sess.run(step)
-            say("ready", now)
-            while not sv.should_stop() and now < args.last_step:
-                sess.run(train_op)
+
+        def train():
+            bound = {} if args.max_wait is None else {"max_wait_secs": args.max_wait}
+            config = task.session_config()
+            with sv.managed_session(server.target, config=config, **bound) as sess:
+                if sync_optimizer is not None and task.is_chief:
+                    sv.start_queue_runners(sess, [chief_queue_runner])
+                    sess.run(init_tokens_op)
                 now = sess.run(step)
-                say("step", now)
-                time.sleep(args.pace)
-            ending = time.monotonic()
-        say("done", now, f"{time.monotonic() - ending:.3f}")
+                say("ready", now)
+                while not sv.should_stop() and now < args.last_step:
+                    sess.run(train_op)
+                    now = sess.run(step)
+                    say("step", now)
+                    time.sleep(args.pace)
+                ending = time.monotonic()
+            say("done", now, f"{time.monotonic() - ending:.3f}")
+
+        while True:  # the documented loop
+            start = time.monotonic()
+            try:
+                train()
+            except tf.errors.AbortedError as error:
+                say("lost", type(error).__name__)
+            except tf.errors.DeadlineExceededError:
+                say("gave up after", f"{time.monotonic() - start:.3f}")
+                raise
+            else:
+                break
 
 
 if __name__ == "__main__":
