@@ -2,13 +2,14 @@
 
 `Supervisor` takes the place of `tf.compat.v1.train.Supervisor`; `hooks` are its services and yours,
 `signals` what they subscribe to, `events` what they are told, `triggers` when, `writers` where metrics go.
+`cluster` is what a task of a cluster needs.
 """
 
 import logging
 
-from hookrun import events, hooks, signals, triggers, writers
+from hookrun import cluster, events, hooks, signals, triggers, writers
 from hookrun.supervisor import Supervisor
 
-__all__ = ["Supervisor", "events", "hooks", "signals", "triggers", "writers"]
+__all__ = ["Supervisor", "cluster", "events", "hooks", "signals", "triggers", "writers"]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

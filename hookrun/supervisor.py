@@ -18,6 +18,7 @@ import tensorflow as tf
 from hookrun import events, hook_state, restore, signals, writers
 from hookrun.bus import Bus, checked_hooks
 from hookrun.checkpoints import undo_interrupted_save
+from hookrun.cluster import target_of
 from hookrun.coordinator import Coordinator
 from hookrun.gate import StepGate
 from hookrun.graph_ops import USE_DEFAULT, GraphOps, find_global_step
@@ -442,7 +443,8 @@ class Supervisor(Bus):
         normal end.
 
         Args:
-          master: The TensorFlow master to use; see `tf.compat.v1.Session`.
+          master: The TensorFlow master to use, as for `tf.compat.v1.Session`; or "local" for a server in this
+            process.
           config: Optional `tf.compat.v1.ConfigProto` for the session.
           start_standard_services: Whether to start the timers and the queue runners.
           close_summary_writer: Whether to close the summary writer at the end.
@@ -496,7 +498,8 @@ class Supervisor(Bus):
         nothing is saved. The new one starts from what was saved before.
 
         Args:
-          master: The TensorFlow master to use; see `tf.compat.v1.Session`.
+          master: The TensorFlow master to use, as for `tf.compat.v1.Session`; or "local" for a server in this
+            process.
           config: Optional `tf.compat.v1.ConfigProto` for the session.
           wait_for_checkpoint: Whether to wait for a checkpoint to restore.
           max_wait_secs: Seconds to wait for the session at most.
@@ -512,6 +515,7 @@ class Supervisor(Bus):
         self._end_session_before()
         self._coord.clear_stop()
         self._warn_of_added_ops()
+        master = target_of(master)
         if self._summary_writer is not None:
             writers.file_writer(self._summary_writer).reopen()
             self._writer_open = True
