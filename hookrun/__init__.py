@@ -27,7 +27,8 @@ with tf.Graph().as_default():
 | be told when something happens | `signals`, and `Supervisor.on` |
 | know what a receiver is told | `events` |
 | say at which steps | `triggers` |
-| use TensorFlow's own hooks, or hooks in its sessions | `hooks.SessionRunHookAdapter`, `as_session_run_hook` |
+| use TensorFlow's hooks, or be used as one | `hooks.SessionRunHookAdapter`, `as_session_run_hook` |
+| train in a cluster | `cluster`, `SessionLostError` |
 | write metrics | `writers` |
 | test a hook of your own | `testing` |
 | see what happens | `log_to_console` |
@@ -42,13 +43,16 @@ from hookrun.lazy import names_of
 from hookrun.logs import log_to_console
 
 if TYPE_CHECKING:
-    from hookrun import events, hooks, signals, testing, triggers, writers
+    from hookrun import cluster, events, hooks, signals, testing, triggers, writers
     from hookrun.monitored import as_session_run_hook
+    from hookrun.recovery import SessionLostError
     from hookrun.supervisor import Supervisor
 
 __all__ = [
+    "SessionLostError",
     "Supervisor",
     "as_session_run_hook",
+    "cluster",
     "events",
     "hooks",
     "log_to_console",
@@ -62,8 +66,10 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package's
     _HOMES = {
+        "SessionLostError": "recovery",
         "Supervisor": "supervisor",
         "as_session_run_hook": "monitored",
+        "cluster": None,
         "events": None,
         "hooks": None,
         "signals": None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -40,6 +41,7 @@ __all__ = [
     "fetch_handler",
     "raw_run",
     "saves_relative_paths",
+    "server_of",
     "shared_fetch",
 ]
 
@@ -154,3 +156,11 @@ def chrome_timeline(step_stats: Any) -> str | None:
         return None
     trace: str = timeline.Timeline(step_stats).generate_chrome_trace_format()
     return trace
+
+
+def server_of(target: str) -> Any:
+    """The `tf.distribute.Server` of this process with that target, as nothing else leads to it; else None."""
+    for candidate in gc.get_objects():
+        if type(candidate) is tf.distribute.Server and candidate.target == target:
+            return candidate
+    return None

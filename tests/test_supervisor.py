@@ -153,6 +153,15 @@ class TestSession:
         assert kinds_of(read_events(tmp_path)).count("START") == 2
         assert len(list(tmp_path.glob("events.*"))) == 2
 
+    def test_master_local_is_a_server_in_this_process(self, model, tmp_path):
+        sv = hookrun.Supervisor(logdir=tmp_path)
+        for first_step in (0, 3):
+            with sv.managed_session("local") as sess:
+                assert sess.sess_str.startswith(b"grpc://localhost:")
+                assert sess.run(model.global_step) == first_step
+                for _ in range(3):
+                    sess.run(model.train_op)
+
     def test_an_end_of_input_while_the_session_is_made_is_raised_as_itself(self, model):
         def init_fn(sess):
             raise tf.errors.OutOfRangeError(None, None, "in init_fn")

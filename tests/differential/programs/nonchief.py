@@ -18,7 +18,7 @@ def _worker_model() -> Model:
 def gives_up_when_the_model_is_not_made_ready(Supervisor, logdir):
     _worker_model()
     sv = Supervisor(is_chief=False, logdir=logdir, recovery_wait_secs=0.02)
-    error = raised(sv.prepare_or_wait_for_session, max_wait_secs=0.1)
+    error = raised(sv.prepare_or_wait_for_session, max_wait_secs=0.1)[0]  # hookrun says what is missing
     return [error, os.path.exists(logdir)]
 
 
@@ -27,13 +27,13 @@ def gives_up_when_not_ready_for_local_init(Supervisor, logdir):
     sv = Supervisor(
         is_chief=False, ready_for_local_init_op=tf.constant(["no"]), ready_op=None, recovery_wait_secs=0.02
     )
-    return raised(sv.prepare_or_wait_for_session, max_wait_secs=0)
+    return raised(sv.prepare_or_wait_for_session, max_wait_secs=0)[0]
 
 
 def gives_up_at_once_when_there_is_no_time_to_wait(Supervisor, logdir):
     _worker_model()
     sv = Supervisor(is_chief=False, recovery_wait_secs=30)
-    return raised(sv.prepare_or_wait_for_session, max_wait_secs=3)
+    return raised(sv.prepare_or_wait_for_session, max_wait_secs=3)[0]
 
 
 def does_not_initialize(Supervisor, logdir):
