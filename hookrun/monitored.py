@@ -117,7 +117,7 @@ class _MonitoredSupervisor(Supervisor):
             self._summary_writer.reopen()
             self._writer_open = True
         with self._graph.as_default():
-            self._begin(session, start_standard_services=False, restored_from=None)
+            self._begin(session, start_standard_services=False, made=None)
         self._raise_error()
 
     def before_run(self, context: Any) -> Any:
