@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, overload
 
 from hookrun import hook_state, signals, triggers
@@ -179,23 +179,20 @@ class Bus:
         Raises:
           BaseException: An interrupt (`KeyboardInterrupt`, `SystemExit`) of a receiver, once all were called.
         """
-        self.deliver(signal, signal.calls(self, event))
+        self._after(self._run_hooks.apart(signal.call_all, self, event))
 
-    def deliver(self, signal: signals.Signal, calls: Iterable[tuple[Callable[[Any, Any], Any], Any]]) -> None:
-        """As `send`, but to the receivers in `calls`, each with an event of its own.
-
-        Args:
-          signal: One of `hookrun.signals`.
-          calls: Receivers with their events.
+    def send_each(self, signal: signals.Signal, calls: Sequence[signals.Call], events: Sequence[Any]) -> None:
+        """As `send`, but to those in `calls`, each with its own of the `events`.
 
         Raises:
           BaseException: As `send`.
         """
-        if self._run_hooks.present:
-            with self._run_hooks.unseen():  # what a receiver runs is not the program's
-                error, interrupt = signal.call_all(self, calls)
-        else:
-            error, interrupt = signal.call_all(self, calls)
+        self._after(self._run_hooks.apart(signal.call_each, self, calls, events))
+
+    def _after(self, failures: signals.Failures) -> None:
+        if failures is signals.NO_FAILURES:
+            return
+        error, interrupt = failures
         if error is not None:  # logged by the signal; raised by the next step and by stop()
             self._coord.fail(error)
         if interrupt is not None:
@@ -209,7 +206,7 @@ class Bus:
           signal directly, with blinker's `connect`, are not among them.
         """
         owned = tuple(self._subscriptions.items())  # the services' own have their session for an owner
-        times = [s.time for s, owner in owned if owner is None or isinstance(owner, Hook)]
+        times = [s.settle_time() for s, owner in owned if owner is None or isinstance(owner, Hook)]
         return sorted(times, key=lambda time: -time.total_secs)
 
     def _report_hook_times(self, session_secs: float) -> None:

@@ -23,27 +23,36 @@ class StepGate:
         self._alone: int | None = None
         self._waiting = 0
 
+    # A step announces its hold before it looks for who wants the gate alone, and who wants it alone
+    # announces that before it looks for holds: one of them sees the other, and steps take no lock.
+
     def __enter__(self) -> None:
         thread = threading.get_ident()
-        holds = self._holds.get(thread, 0)
-        if holds or self._alone == thread:
-            self._holds[thread] = holds + 1
+        if thread in self._holds:
+            self._holds[thread] += 1
             return
-        with self._lock:
-            while self._waiting or self._alone is not None:
-                self._changed.wait()
-            self._holds[thread] = 1
+        self._holds[thread] = 1
+        if (self._waiting or self._alone is not None) and self._alone != thread:
+            self._wait(thread)
 
     def __exit__(self, *exc_info: object) -> None:
         thread = threading.get_ident()
-        holds = self._holds[thread] - 1
-        if holds:
-            self._holds[thread] = holds
+        if self._holds[thread] > 1:
+            self._holds[thread] -= 1
             return
+        del self._holds[thread]
+        if self._waiting:
+            with self._lock:
+                self._changed.notify_all()
+
+    def _wait(self, thread: int) -> None:
+        """Take back the hold of `thread` until nobody has the gate alone or waits for that."""
         with self._lock:
             del self._holds[thread]
-            if self._waiting:
-                self._changed.notify_all()
+            self._changed.notify_all()
+            while self._waiting or self._alone is not None:
+                self._changed.wait()
+            self._holds[thread] = 1
 
     @property
     def held(self) -> bool:

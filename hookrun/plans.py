@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from hookrun.session import ManagedSession
     from hookrun.steps import StepOps
 
-__all__ = ["Listeners", "NotCacheable", "Plan", "Variant", "key_of", "leaves_of"]
+__all__ = ["Listeners", "NotCacheable", "Plan", "Variant", "is_quick", "key_of", "leaves_of", "quick_key_of"]
 
 _VARIANTS = 64
 """The number of combinations of hooks that are remembered for each of them."""
@@ -90,51 +91,71 @@ class Variant:
         }
         self.parts = parts + [group[0].fetches for group in groups.values()]
         self.has_reads = reads is not None
-        self._calls: tuple[Listeners | None, list[tuple[Any, int]]] = (None, [])
-        self._prepared: PreparedRun | None = None
+        self._calls: tuple[Listeners | None, list[signals.Call], bool] = (None, [], False)
+        self.run: PreparedRun | None = None
         self._tried = not can_prepare
 
-    def calls(self, listeners: Listeners) -> list[tuple[Any, int]]:
-        """Each receiver of this step, and the index of its values; -1 for one without fetches."""
-        known, calls = self._calls
+    def calls(self, listeners: Listeners) -> tuple[list[signals.Call], bool]:
+        """The calls of this step, each with the index of its values, and whether some have none: index -1."""
+        known, calls, without = self._calls
         if known is not listeners:
             calls = [
-                (receiver, self.positions.get(receiver, -1))
+                _call(receiver, self.positions.get(receiver, -1))
                 for receiver in listeners.receivers
                 if receiver in self.positions or getattr(receiver, "fetches", None) is None
             ]
-            self._calls = (listeners, calls)
-        return calls
+            without = any(index < 0 for *_, index in calls)
+            self._calls = (listeners, calls, without)
+        return calls, without
 
     def prepared(self, session: ManagedSession, feed_dict: Any) -> PreparedRun | None:
         """The prepared run; None where it is left to `Session.run`."""
         if not self._tried:
-            try:
-                self._prepared = PreparedRun(session, self.parts, feed_dict or ())
-            except (NotPreparable, KeyError, TypeError, ValueError):  # Session.run says what is wrong
-                self._prepared = None
+            # Where it cannot be, Session.run says what is wrong.
+            with contextlib.suppress(NotPreparable, KeyError, TypeError, ValueError):
+                self.run = PreparedRun(session, self.parts, feed_dict or ())
             self._tried = True
-        return self._prepared
+        return self.run
 
 
 class Listeners:
-    """Those who hear of training steps, in the order in which they are called."""
+    """Those who hear of training steps, in the order in which they are called.
+
+    Args:
+      references: What `Signal.resolved_for` returns.
+    """
+
+    _SETTLED_EVERY = 1000
 
     def __init__(self, references: tuple[Any, ...]) -> None:
-        self.references = references
         receivers = [(reference(), reference) for reference in references]
         # What was given to blinker's own `connect` may be held weakly, and is not held here.
         self.receivers = [r if isinstance(r, Subscription) else _Weak(ref) for r, ref in receivers]
-        self._fetching = tuple(
-            [r for r in self.receivers if isinstance(r, Subscription) and r.fetches is not None]
-        )
-        self._scheduled = any(subscription.trigger is not None for subscription in self._fetching)
+        self._subscriptions = [r for r in self.receivers if isinstance(r, Subscription)]
+        self.fetching = tuple([s for s in self._subscriptions if s.fetches is not None])
+        self.are_scheduled = any(subscription.trigger is not None for subscription in self.fetching)
+        self._steps = 0
 
     def riders(self, step: int) -> tuple[Subscription, ...]:
         """The subscriptions whose fetches ride in `step`."""
-        if not self._scheduled:
-            return self._fetching
-        return tuple([subscription for subscription in self._fetching if subscription.due(step)])
+        return tuple([subscription for subscription in self.fetching if subscription.due(step)])
+
+    def settle_times(self) -> None:
+        """Now and then, add up the time that they took; called after each step."""
+        self._steps += 1
+        if self._steps % self._SETTLED_EVERY == 0:
+            for subscription in self._subscriptions:
+                subscription.settle_time()
+
+
+def _call(receiver: Any, index: int) -> signals.Call:
+    if isinstance(receiver, Subscription) and not receiver.is_scheduled:
+        return receiver, receiver.receiver, receiver.took, index
+    return receiver, receiver, _forget, index  # which is timed by the receiver, or not at all
+
+
+def _forget(secs: float) -> None:
+    pass
 
 
 class _Weak:
@@ -163,6 +184,18 @@ class NotCacheable(Exception):
 
 _BY_IDENTITY = (tf.Tensor, tf.Operation, tf.Variable, tf.SparseTensor, tf.IndexedSlices, tf.RaggedTensor)
 _known_by_identity: set[type] = set()
+
+
+def quick_key_of(fetches: Any, feed_dict: Mapping[Any, Any] | None) -> Any:
+    """What tells a run from all others whose plans are `quick`, without a look at each fetch."""
+    key = tuple(map(id, fetches)) if type(fetches) is list else id(fetches)
+    return (key, None, *map(id, feed_dict)) if feed_dict else key
+
+
+def is_quick(fetches: Any, feed_dict: Mapping[Any, Any] | None) -> bool:
+    """True for a single fetch, or a list of such, that is told by its identity, and feeds likewise."""
+    leaves = [*(fetches if type(fetches) is list else [fetches]), *(feed_dict or ())]
+    return all(isinstance(leaf, _BY_IDENTITY) for leaf in leaves)
 
 
 def key_of(fetches: Any) -> Any:

@@ -78,8 +78,11 @@ class PreparedRun:
           NotPreparable: If a value needs `Session.run`, which converts it or says what is wrong with it.
           tf.errors.OpError: What `Session.run` raises.
         """
-        fed = feed_dict.values() if feed_dict else ()
-        values = self._run([feed.array(value) for feed, value in zip(self._feeds, fed, strict=True)], inline)
+        if feed_dict:
+            fed = [feed.array(value) for feed, value in zip(self._feeds, feed_dict.values(), strict=True)]
+        else:
+            fed = []
+        values = self._run(fed, inline)
         values.append(None)  # the result of an operation
         return [build(values) for build in self._builders]
 
@@ -97,20 +100,14 @@ class InlineChoice:
     WARM_UP, ROUNDS = 4, 15
 
     def __init__(self, setting: InlineSteps, *, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._choice: bool | None = None if setting == "auto" else bool(setting)
+        self.choice: bool | None = None if setting == "auto" else bool(setting)
+        """What was chosen; None while it is measured."""
         self._clock = clock
         self._runs = 0
         self._secs: dict[bool, list[float]] = {False: [], True: []}
 
-    @property
-    def choice(self) -> bool | None:
-        """What was chosen; None while it is measured."""
-        return self._choice
-
-    def run(self, prepared: PreparedRun, feed_dict: Mapping[Any, Any] | None) -> list[Any]:
-        """Run `prepared` the way that was chosen, or measure one of the two."""
-        if self._choice is not None:
-            return prepared(feed_dict, self._choice)
+    def measured(self, prepared: PreparedRun, feed_dict: Mapping[Any, Any] | None) -> list[Any]:
+        """Run `prepared` one of the two ways, and measure it."""
         self._runs += 1
         inline = bool(self._runs % 2)
         start = self._clock()
@@ -119,7 +116,7 @@ class InlineChoice:
         if self._runs > self.WARM_UP:
             self._secs[inline].append(secs)
         if min(map(len, self._secs.values())) >= self.ROUNDS:
-            self._choice = statistics.median(self._secs[True]) < statistics.median(self._secs[False])
+            self.choice = statistics.median(self._secs[True]) < statistics.median(self._secs[False])
         return results
 
 

@@ -78,6 +78,13 @@ class RunHooks:
         finally:
             self._unseen_threads.discard(thread)
 
+    def apart(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function`: what it runs is not the program's."""
+        if not self.present:
+            return function(*args)
+        with self.unseen():
+            return function(*args)
+
     def run(
         self,
         session: ManagedSession,
@@ -105,7 +112,7 @@ class RunHooks:
             return make_run(*run.arguments(), after=functools.partial(self._after, run))
 
     def _ask(self, run: _Run) -> None:
-        error, interrupt = _before_run.call_all(self._bus, _before_run.calls(self._bus, run))
+        error, interrupt = _before_run.call_all(self._bus, run)
         if error is not None:  # logged by the signal
             self._coord.fail(error)
         first = interrupt or error

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from hookrun import events, signals
-from hookrun.plans import Listeners, NotCacheable, Plan, Variant, key_of
+from hookrun.plans import Listeners, NotCacheable, Plan, Variant, is_quick, key_of, quick_key_of
 from hookrun.prepared import InlineChoice, InlineSteps, NotPreparable
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ class ManagedSession(tf.compat.v1.Session):
         if not plan.step_ops:
             with steps.gate:
                 return after(self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)[0])
-        steps.raise_pending_error()
+        if steps.coord.error is not None:
+            steps.raise_pending_error()
         with steps.gate:
             listeners = steps.listeners()
             if listeners is None:
@@ -91,29 +92,32 @@ class ManagedSession(tf.compat.v1.Session):
                 results = after(results)
                 steps.count()
                 return results
-            variant = plan.variant(listeners.riders(steps.expected_step()))
-            results, reads, *values = self._run_variant(
-                variant, plan.inline, feed_dict, options, run_metadata
+            variant = plan.variant(
+                listeners.riders(steps.expected_step()) if listeners.are_scheduled else listeners.fetching
             )
-            results = after(results)
-            steps.done(self, listeners, variant, results, reads, values)
+            parts = self._run_variant(variant, plan.inline, feed_dict, options, run_metadata)
+            parts[0] = results = after(parts[0])
+            steps.done(self, listeners, variant, parts)
             return results
 
     def _run_variant(
         self, variant: Variant, inline: InlineChoice, feed_dict: Any, options: Any, run_metadata: Any
-    ) -> Any:
+    ) -> list[Any]:
         """The results of each part of `variant`, from a prepared run where there can be one."""
         if options is None and run_metadata is None and not self._was_closed:
-            prepared = variant.prepared(self, feed_dict)
+            prepared = variant.run or variant.prepared(self, feed_dict)
             if prepared is not None:
                 try:
-                    return inline.run(prepared, feed_dict)
+                    if inline.choice is None:
+                        return inline.measured(prepared, feed_dict)
+                    return prepared(feed_dict, inline.choice)
                 except NotPreparable:  # because of a value that is fed
                     pass
         parts = variant.parts
         if len(parts) == 1:
             return [super().run(parts[0], feed_dict, options, run_metadata)]
-        return super().run(parts, feed_dict, options, run_metadata)
+        results: list[Any] = super().run(parts, feed_dict, options, run_metadata)
+        return results
 
     def run_without_hooks(
         self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
@@ -178,11 +182,12 @@ class TrainingSteps:
         self.run_hooks = run_hooks
         self._supervisor = supervisor
         self._inline_steps: InlineSteps = inline_steps
-        self._coord = supervisor.coord
+        self.coord = supervisor.coord
         self._step_ops = step_ops
         self._lock = threading.Lock()
         self._plans: dict[Any, Plan] = {}
-        self._listeners: Listeners | None = None
+        self._quick_plans: dict[Any, Plan] = {}
+        self._listeners: tuple[object, Listeners | None] = (None, None)
         self._step = 0
         self._increment: int | None = None
 
@@ -194,6 +199,7 @@ class TrainingSteps:
         """Let go of the prepared runs, which hold the session."""
         with self._lock:
             self._plans.clear()
+            self._quick_plans.clear()
 
     @property
     def last_step(self) -> int:
@@ -206,18 +212,22 @@ class TrainingSteps:
 
     def listeners(self) -> Listeners | None:
         """Those who hear of training steps; None when nobody does."""
-        references = signals.step.resolved_for(self._supervisor)
-        if not references:
-            return None
-        listeners = self._listeners
-        if listeners is None or listeners.references is not references:
-            listeners = self._listeners = Listeners(references)
+        state, listeners = self._listeners
+        if state is not signals.step.state:
+            state = signals.step.state  # before they are resolved, lest a change meanwhile go unnoticed
+            references = signals.step.resolved_for(self._supervisor)
+            listeners = Listeners(references) if references else None
+            self._listeners = (state, listeners)
         return listeners
 
     def plan(self, fetches: Any, feed_dict: Any) -> Plan | None:
         """What is known of this run, from the first time it was made; None if it cannot be known."""
         if feed_dict and not isinstance(feed_dict, Mapping):
             return None
+        quick_key = quick_key_of(fetches, feed_dict)
+        plan = self._quick_plans.get(quick_key)
+        if plan is not None:
+            return plan
         try:
             key = (key_of(fetches), tuple(map(key_of, feed_dict)) if feed_dict else None)
         except NotCacheable:
@@ -229,7 +239,10 @@ class TrainingSteps:
                 with self._lock:
                     if len(self._plans) >= _PLANS:
                         del self._plans[next(iter(self._plans))]
+                        self._quick_plans.clear()
                     self._plans[key] = plan
+                    if is_quick(fetches, feed_dict):
+                        self._quick_plans[quick_key] = plan
         return plan
 
     def _make_plan(self, fetches: Any, feed_dict: Any, cacheable: bool) -> Plan | None:
@@ -241,8 +254,8 @@ class TrainingSteps:
 
     def raise_pending_error(self) -> None:
         """Raise the error that stopped the training, if one did."""
-        if self._coord.should_stop() and self._coord.error is not None:
-            raise self._coord.error
+        if self.coord.should_stop() and self.coord.error is not None:
+            raise self.coord.error
 
     def count(self) -> None:
         """A training step was run of which nobody hears."""
@@ -250,21 +263,16 @@ class TrainingSteps:
             with self._lock:
                 self._step += 1
 
-    def done(
-        self,
-        session: ManagedSession,
-        listeners: Listeners,
-        variant: Variant,
-        results: Any,
-        reads: Any,
-        values: list[Any],
-    ) -> None:
-        """A training step was run: tell those who listen."""
-        step = self._number(session, variant, reads)
-        told = [events.Step(step, session, results, value) for value in values]
-        told.append(events.Step(step, session, results))  # the last: that of index -1
-        calls = [(receiver, told[index]) for receiver, index in variant.calls(listeners)]
-        self._supervisor.deliver(signals.step, calls)
+    def done(self, session: ManagedSession, listeners: Listeners, variant: Variant, parts: list[Any]) -> None:
+        """A training step was run, with these results for the parts of `variant`: tell those who listen."""
+        step = self._number(session, variant, parts[1])
+        results = parts[0]
+        calls, without_values = variant.calls(listeners)
+        told = [events.Step(step, session, results, values) for values in parts[2:]]
+        if without_values:
+            told.append(events.Step(step, session, results))
+        self._supervisor.send_each(signals.step, calls, told)
+        listeners.settle_times()
 
     def _number(self, session: ManagedSession, variant: Variant, reads: Any) -> int:
         if not self._step_ops.counts_global_step:
@@ -272,7 +280,7 @@ class TrainingSteps:
                 self._step += 1
                 return self._step
         if variant.has_reads:
-            step = as_int(reads[0]) if len(reads) == 1 else max(map(as_int, reads))
+            step = int(reads[0].item()) if len(reads) == 1 else max(map(as_int, reads))
         else:
             step = self._supervisor.read_global_step(session) or 0
         with self._lock:

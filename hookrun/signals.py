@@ -24,7 +24,8 @@ import itertools
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, MutableSet
+from collections.abc import Callable, Iterator, MutableSet, Sequence
+from time import perf_counter
 from typing import Any
 
 import blinker
@@ -44,6 +45,14 @@ __all__ = [
 _logger = logging.getLogger(__name__)
 
 Receiver = Callable[[Any, Any], Any]
+
+Call = tuple[Any, Receiver, Callable[[float], None], int]
+"""A receiver, how to call it, what is told the seconds that it took, and the index of its event."""
+
+Failures = tuple[Exception | None, BaseException | None]
+"""The error and the interrupt to be raised once all receivers were called."""
+
+NO_FAILURES: Failures = (None, None)
 
 
 class _ConnectionOrder(MutableSet[Any]):
@@ -92,6 +101,8 @@ class Signal(blinker.NamedSignal):
         super().__init__(name, doc)
         self._lock = threading.RLock()
         self._resolved: dict[int, tuple[weakref.ref[Any], tuple[Any, ...]]] = {}
+        self.state: object = object()
+        """Another object whenever a receiver connects or disconnects."""
 
     def connect(self, receiver: Any, sender: Any = blinker.ANY, weak: bool = True) -> Any:
         """Call `receiver` when the signal is sent by `sender`, as `blinker.Signal.connect` does.
@@ -104,6 +115,7 @@ class Signal(blinker.NamedSignal):
         with self._lock:
             super().connect(receiver, sender, weak)
             self._resolved.clear()
+            self.state = object()
         return receiver
 
     def disconnect(self, receiver: Any, sender: Any = blinker.ANY) -> None:
@@ -111,6 +123,7 @@ class Signal(blinker.NamedSignal):
         with self._lock:
             super().disconnect(receiver, sender)
             self._resolved.clear()
+            self.state = object()
 
     def receivers_for(self, sender: Any) -> Iterator[Any]:  # type: ignore[override]
         """Yield the live receivers of `sender`, in the order in which they are called."""
@@ -142,38 +155,50 @@ class Signal(blinker.NamedSignal):
           Exception: The first error of a receiver whose `on_error` is not "log", after all were called.
           BaseException: Before any error, the first interrupt (`KeyboardInterrupt`, `SystemExit`).
         """
-        error, interrupt = self.call_all(sender, self.calls(sender, event))
+        error, interrupt = self.call_all(sender, event)
         if interrupt is not None:
             raise interrupt
         if error is not None:
             raise error
 
-    def calls(self, sender: Any, event: Any) -> list[tuple[Receiver, Any]]:
-        """Each live receiver of `sender`, in order, with `event`."""
-        receivers = [reference() for reference in self.resolved_for(sender)]
-        return [(receiver, event) for receiver in receivers if receiver is not None]
-
-    def call_all(
-        self, sender: Any, calls: Iterable[tuple[Receiver, Any]]
-    ) -> tuple[Exception | None, BaseException | None]:
-        """Call receivers as `send` does, each with an event of its own.
-
-        Returns:
-          The error and the interrupt that `send` would raise; None where there is none.
-        """
-        first: Exception | None = None
-        interrupt: BaseException | None = None
+    def call_all(self, sender: Any, event: Any) -> Failures:
+        """Call receivers as `send` does, and return what it would raise."""
+        failures = NO_FAILURES
         if self.is_muted:
-            return first, interrupt
-        for receiver, event in calls:
+            return failures
+        for reference in self.resolved_for(sender):
+            receiver = reference()
+            if receiver is None:
+                continue
             try:
                 receiver(sender, event)
-            except Exception as error:
-                _logger.exception("%s failed in %s", receiver_name(receiver), self.name)
-                if first is None and getattr(receiver, "on_error", "stop") != "log":
-                    first = error
             except BaseException as error:
-                interrupt = interrupt or error
+                failures = self._failed(receiver, error, failures)
+        return failures
+
+    def call_each(self, sender: Any, calls: Sequence[Call], events: Sequence[Any]) -> Failures:
+        """As `call_all`, but call those in `calls`, each with its own of the `events`, and time them."""
+        failures = NO_FAILURES
+        if self.is_muted:
+            return failures
+        start = perf_counter()
+        for receiver, call, took, index in calls:
+            try:
+                call(sender, events[index])
+            except BaseException as error:
+                failures = self._failed(receiver, error, failures)
+            end = perf_counter()
+            took(end - start)
+            start = end
+        return failures
+
+    def _failed(self, receiver: Any, error: BaseException, earlier: Failures) -> Failures:
+        first, interrupt = earlier
+        if not isinstance(error, Exception):
+            return first, interrupt or error
+        _logger.error("%s failed in %s", receiver_name(receiver), self.name, exc_info=error)
+        if first is None and getattr(receiver, "on_error", "stop") != "log":
+            first = error
         return first, interrupt
 
 

@@ -8,7 +8,7 @@ import logging
 import math
 import numbers
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal
@@ -38,12 +38,20 @@ class HookTime:
     count: int = 0
     """How often it was called."""
     total_secs: float = 0.0
-    """The time of all calls together, in seconds; in a training step without that of receivers that were
-    called meanwhile."""
+    """The time of all calls together, in seconds."""
     training_secs: float = 0.0
     """The part of it that held up the training, in seconds: what is called on timers' threads does not."""
     max_secs: float = 0.0
     """The time of the longest call, in seconds."""
+
+    def add(self, secs: Sequence[float], training: bool) -> None:
+        """Count calls that took `secs`, and held up the training or not."""
+        total = sum(secs)
+        self.count += len(secs)
+        self.total_secs += total
+        self.max_secs = max((self.max_secs, *secs))
+        if training:
+            self.training_secs += total
 
     @property
     def mean_secs(self) -> float:
@@ -75,15 +83,17 @@ class Subscription:
         "__weakref__",
         "_holds_up",
         "_lock",
-        "_receiver",
+        "_secs",
+        "_time",
         "_unfed",
         "fetches",
         "name",
         "on_error",
         "on_unfed",
         "priority",
+        "receiver",
         "signal",
-        "time",
+        "took",
         "trigger",
     )
 
@@ -122,15 +132,19 @@ class Subscription:
         self.fetches = fetches
         self.trigger = trigger
         self.on_unfed = on_unfed
-        self.time = HookTime(name, signal.name)
-        self._receiver = receiver
+        self.receiver = receiver
+        self._time = HookTime(name, signal.name)
+        self._secs: list[float] = []  # of calls that are not in it yet
+        self.took = self._secs.append
         self._holds_up = signal.name in _HELD_UP_BY
         self._lock = threading.Lock()
         self._unfed: set[str] = set()
 
     def start(self, step: int) -> None:
         """A session starts after `step` steps: its schedule and its time begin."""
-        self.time = HookTime(self.name, self.signal.name)
+        with self._lock:
+            self._secs.clear()
+            self._time = HookTime(self.name, self.signal.name)
         if self.trigger is not None:
             self.trigger.start(step)
 
@@ -157,23 +171,30 @@ class Subscription:
             self._unfed.add(placeholder)
             _logger.warning("%s: it is left out of such steps", message)
 
+    def settle_time(self) -> HookTime:
+        """Add up what `took` was told, and return the time of the current session, or the one before."""
+        with self._lock:
+            secs = self._secs[:]
+            del self._secs[: len(secs)]  # and no more: other threads append meanwhile
+            self._time.add(secs, training=True)
+            return self._time
+
     def __call__(self, supervisor: Any, event: Any) -> None:
         """Called when the signal is sent; with fetches, only for the steps in which they rode."""
-        if self.trigger is not None and self.fetches is None and not self.due(event.global_step):
+        if self.is_scheduled and not self.due(event.global_step):
             return
         start = perf_counter()
         try:
-            self._receiver(supervisor, event)
+            self.receiver(supervisor, event)
         finally:
             secs = perf_counter() - start
-            taken = self.time
             with self._lock:
-                taken.count += 1
-                taken.total_secs += secs
-                if secs > taken.max_secs:
-                    taken.max_secs = secs
-                if self._holds_up or supervisor.in_training_step:
-                    taken.training_secs += secs
+                self._time.add([secs], training=self._holds_up or supervisor.in_training_step)
+
+    @property
+    def is_scheduled(self) -> bool:
+        """True when it asks its trigger at each call whether it is due."""
+        return self.trigger is not None and self.fetches is None
 
 
 def _is_number(value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import tensorflow as tf
 
@@ -84,7 +84,7 @@ def _callable_run(
         fetch=[tensor.name for tensor in tensors],
         target=[op.name for op in targets],
     )
-    call, run, session_handle = session._do_call, pywrap_tf_session.TF_SessionRunCallable, session._session
+    run, session_handle = pywrap_tf_session.TF_SessionRunCallable, session._session
     made: dict[bool, Any] = {}
     making = threading.Lock()
 
@@ -93,12 +93,15 @@ def _callable_run(
             if inline not in made:
                 own = CallableOptions(run_options=_INLINE if inline else None)
                 own.MergeFrom(options)
-                made[inline] = call(session._make_callable_from_options, own)
+                made[inline] = session._do_call(session._make_callable_from_options, own)
         return made[inline]
 
     def raw(values: list[Any], inline: bool) -> list[Any]:
         prepared = made.get(inline) or make(inline)
-        return call(run, session_handle, prepared._handle, values, None)  # type: ignore[no-any-return]
+        try:
+            return run(session_handle, prepared._handle, values, None)  # type: ignore[no-any-return]
+        except tf.errors.OpError as error:
+            return session._do_call(_reraise, error)  # type: ignore[no-any-return]
 
     return raw
 
@@ -109,13 +112,21 @@ def _session_run(
     inputs = [tensor._as_tf_output() for tensor in feeds]
     outputs = [tensor._as_tf_output() for tensor in tensors]
     operations = [op._c_op for op in targets]
-    call, run, session_handle = session._do_call, pywrap_tf_session.TF_SessionRun_wrapper, session._session
+    run, session_handle = pywrap_tf_session.TF_SessionRun_wrapper, session._session
 
     def raw(values: list[Any], inline: bool) -> list[Any]:
         fed, options = dict(zip(inputs, values, strict=True)), _INLINE_BUFFER if inline else None
-        return call(run, session_handle, options, fed, outputs, operations, None)  # type: ignore[no-any-return]
+        try:
+            return run(session_handle, options, fed, outputs, operations, None)  # type: ignore[no-any-return]
+        except tf.errors.OpError as error:
+            return session._do_call(_reraise, error)  # type: ignore[no-any-return]
 
     return raw
+
+
+def _reraise(error: Exception) -> NoReturn:
+    """For `Session._do_call`, which puts the op and a better message into what it is raised from it."""
+    raise error
 
 
 def shared_fetch(session: Any, tensors: Sequence[Any]) -> Callable[[], list[Any]]:
