@@ -8,8 +8,9 @@
 import logging
 
 from hookrun import cluster, events, hooks, signals, triggers, writers
+from hookrun.recovery import SessionLostError
 from hookrun.supervisor import Supervisor
 
-__all__ = ["Supervisor", "cluster", "events", "hooks", "signals", "triggers", "writers"]
+__all__ = ["SessionLostError", "Supervisor", "cluster", "events", "hooks", "signals", "triggers", "writers"]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from hookrun.events import INTERRUPTS
+from hookrun.recovery import SessionLostError
 
 __all__ = ["Coordinator"]
 
@@ -16,7 +17,8 @@ class Coordinator(tf.train.Coordinator):
     """A `tf.train.Coordinator` that keeps the first error, and knows its threads.
 
     An interrupt (`KeyboardInterrupt`, `SystemExit`) gives way to an error that `fail` reports after it: a
-    training whose last step or final save failed did not end as intended.
+    training whose last step or final save failed did not end as intended. So does a lost session: what
+    recovers from it must not hide the error of a hook.
 
     It also takes an exception that was never raised (TensorFlow's raises a `TypeError` for one and stops
     nothing), and lets the Supervisor report an `OutOfRangeError` that is no end of input.
@@ -61,7 +63,7 @@ class Coordinator(tf.train.Coordinator):
         interrupted code may hold.
         """
         with self._report_lock:
-            if self._error is None or isinstance(self._error, INTERRUPTS) and isinstance(error, Exception):
+            if self._error is None or _gives_way(self._error, error):
                 self._error = error
             # After a join, TensorFlow's raises what is reported; ours raises it from the next join.
             super().request_stop(None if self.joined else _exc_info(error))
@@ -91,6 +93,12 @@ class Coordinator(tf.train.Coordinator):
             if self._error is None and not self.should_stop():
                 self._error = error
             super().request_stop(None if error is None else _exc_info(error))
+
+
+def _gives_way(first: BaseException, error: BaseException) -> bool:
+    if isinstance(first, SessionLostError):
+        return isinstance(error, Exception) and not isinstance(error, SessionLostError)
+    return isinstance(first, INTERRUPTS) and isinstance(error, Exception)
 
 
 def _exc_info(error: BaseException) -> tuple[Any, Any, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from tensorflow.compat.v1 import Session
@@ -42,6 +42,9 @@ class SessionCreated:
     restored_from: str | None = None
     """The prefix of the checkpoint that was restored; None where the model was initialized or adopted, and
     on a worker that is not the chief."""
+    adopted: bool = False
+    """True where the training goes on with the live model of its parameter servers, losing no step; always on
+    a worker that is not the chief."""
 
 
 @dataclass(slots=True)
@@ -104,6 +107,10 @@ class SessionRecovered:
     """The new session."""
     global_step: int | None
     """The step it goes on from; None without a global step."""
+    how: Literal["adopted", "restored", "initialized"]
+    """Where its model comes from: that of the parameter servers as it was, a checkpoint, or the beginning."""
+    steps_lost: int | None
+    """The steps from there to the last one that this process knows of; None without a global step."""
 
 
 @dataclass(slots=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +16,7 @@ import tensorflow as tf
 from hookrun import events, signals
 from hookrun.plans import Listeners, NotCacheable, Plan, Variant, is_quick, key_of, quick_key_of
 from hookrun.prepared import InlineChoice, InlineSteps, NotPreparable
+from hookrun.recovery import LOST, SessionLostError, call_within
 
 if TYPE_CHECKING:
     from hookrun.gate import StepGate
@@ -25,6 +30,11 @@ _PLANS = 256
 """The number of distinct runs that are remembered."""
 
 _NOT_INLINE = InlineChoice(False)
+
+_logger = logging.getLogger(__name__)
+
+_CLOSE_SECS, _CLOSE_LOST_SECS = 5.0, 0.5
+"""How long the end of a remote session is waited for."""
 
 
 def _unchanged(results: Any) -> Any:
@@ -42,6 +52,7 @@ class ManagedSession(tf.compat.v1.Session):
 
     _training_steps: TrainingSteps
     _was_closed = False
+    _lost: SessionLostError | None = None
 
     @property
     def last_step(self) -> int:
@@ -59,11 +70,17 @@ class ManagedSession(tf.compat.v1.Session):
         Raises:
           Exception: For a training step, the error that stopped the training before it; for any run,
             what a hook raised in `before_run`. It is not run then.
+          SessionLostError: If a task of the cluster went away; every later run raises it too.
         """
         run_hooks = self._training_steps.run_hooks
-        if run_hooks.present:
-            return run_hooks.run(self, self._run_and_tell, fetches, feed_dict, options, run_metadata)
-        return self._run_and_tell(fetches, feed_dict, options, run_metadata)
+        try:
+            if run_hooks.present:
+                return run_hooks.run(self, self._run_and_tell, fetches, feed_dict, options, run_metadata)
+            return self._run_and_tell(fetches, feed_dict, options, run_metadata)
+        except LOST as error:
+            if self._training_steps.coord.error is not None:  # it may be that of a hook
+                raise
+            self._raise_lost(error)
 
     def _run_and_tell(
         self,
@@ -123,13 +140,25 @@ class ManagedSession(tf.compat.v1.Session):
         self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
     ) -> Any:
         """Run as `tf.compat.v1.Session.run` does: no training step, and no hook sees it."""
-        return super().run(fetches, feed_dict, options, run_metadata)
+        try:
+            return super().run(fetches, feed_dict, options, run_metadata)
+        except LOST as error:
+            self._raise_lost(error)
+
+    def _raise_lost(self, error: tf.errors.OpError) -> NoReturn:
+        """Raise what tells that the session is lost, if it is remote; from now on each run does."""
+        if not self.sess_str or isinstance(error, SessionLostError):
+            raise error
+        lost = self._lost = SessionLostError(error)
+        # A lost session may come to life again, when another one has taken its place.
+        self.run = self.run_without_hooks = functools.partial(_raise, lost)  # type: ignore[method-assign]
+        raise lost from error
 
     def make_callable(self, fetches: Any, feed_list: Any = None, accept_options: bool = False) -> Any:
         """Return a callable, as `tf.compat.v1.Session.make_callable` does. No hook sees its runs."""
         run = super().make_callable(fetches, feed_list, accept_options)
         if feed_list is None:
-            return run
+            return functools.partial(self._call_raw, run) if self.sess_str else run
 
         def run_with_feeds(*values: Any, **options: Any) -> Any:
             feeds = dict(zip(feed_list, values, strict=False))
@@ -137,12 +166,37 @@ class ManagedSession(tf.compat.v1.Session):
 
         return run_with_feeds
 
+    def _call_raw(self, run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self._lost is not None:
+            raise self._lost
+        try:
+            return run(*args, **kwargs)
+        except LOST as error:
+            self._raise_lost(error)
+
     def close(self) -> None:
-        """Close the session, as `tf.compat.v1.Session.close` does."""
+        """Close the session, as `tf.compat.v1.Session.close` does.
+
+        The end of a remote session is waited for 5 s at most, on the thread ``hookrun-session-close``: with a
+        server that does not answer, TensorFlow's call blocks until it does.
+        """
         if "_training_steps" in self.__dict__:
             self._training_steps.forget()
-        self._was_closed = True
-        super().close()
+        was_closed, self._was_closed = self._was_closed, True
+        if not self.sess_str:
+            super().close()
+        elif (
+            not was_closed and not sys.is_finalizing()
+        ):  # then no thread can be started, nor anything waited for
+            secs = _CLOSE_SECS if self._lost is None else _CLOSE_LOST_SECS
+            try:
+                call_within("hookrun-session-close", super().close, time.monotonic() + secs)
+            except TimeoutError:
+                _logger.info("The session's server does not answer: its end is not waited for")
+
+
+def _raise(error: BaseException, *args: Any, **kwargs: Any) -> NoReturn:
+    raise error
 
 
 def manage(session: Any, steps: TrainingSteps) -> ManagedSession:

@@ -26,8 +26,10 @@ from hookrun.hook_state import HookState
 from hookrun.hooks import CheckpointHook, Hook, QueueRunnerHook, StepCounterHook, SummaryHook
 from hookrun.plans import leaves_of
 from hookrun.prepared import InlineSteps
+from hookrun.recovery import Recoveries, SessionLostError
 from hookrun.services import Schedule, Services, join
 from hookrun.session import ManagedSession, TrainingSteps, as_int, manage
+from hookrun.session_maker import Made, SessionMaker, run_id_of
 from hookrun.steps import StepOps
 from hookrun.subscriptions import Subscription
 from hookrun.timers import TimerThread
@@ -35,6 +37,9 @@ from hookrun.timers import TimerThread
 __all__ = ["Supervisor"]
 
 _logger = logging.getLogger(__name__)
+
+_LOST_GRACE_SECS = 4.0
+"""How long threads are given to stop when their session is lost."""
 
 _BROKEN_OFF = (tf.errors.CancelledError, tf.errors.OutOfRangeError)
 """What a step raises that waits for input when the training is stopped."""
@@ -90,6 +95,7 @@ class Supervisor(Bus):
         save_summaries_steps: int | None = None,
         save_model_steps: int | None = None,
         inline_steps: InlineSteps = False,
+        adopt_live_model: bool = True,
     ) -> None:
         """Create a `Supervisor`, add what it needs to the graph, and finalize it.
 
@@ -128,6 +134,10 @@ class Supervisor(Bus):
           inline_steps: True to run training steps on the calling thread alone, which is faster where a
             step has little to do in parallel; "auto" to measure both in the first steps and keep the
             faster. For sessions in this process.
+          adopt_live_model: True for a chief that comes back to go on with the model that lives on in the
+            parameter servers, losing no step, where it is this run's, initialized, and not behind the newest
+            intact checkpoint. False to restore or initialize it, as TensorFlow's class does. The run is known
+            by a file in `logdir`, ``hookrun_run_id``, that is written with the first remote session.
 
         Raises:
           RuntimeError: If called with eager execution enabled, outside of a graph.
@@ -152,6 +162,9 @@ class Supervisor(Bus):
         if inline_steps not in (False, True, "auto"):
             raise ValueError(f"inline_steps must be True, False or 'auto', not {inline_steps!r}")
         self._inline_steps: InlineSteps = inline_steps
+        self._adopt_live_model = adopt_live_model
+        self._run_id: str | None = None
+        self._recovery_wait_secs = recovery_wait_secs or 0.0
         self._graph = tf.compat.v1.get_default_graph() if graph is None else graph
         self._init_feed_dict = init_feed_dict
         self._init_fn = init_fn
@@ -166,6 +179,7 @@ class Supervisor(Bus):
         self._gate = StepGate()
         self._metrics: dict[str, float] = {}
         self._session: ManagedSession | None = None
+        self._made: Made | None = None
         self._services = Services(self, ())
         self._graph_written = False
 
@@ -435,12 +449,15 @@ class Supervisor(Bus):
         config: Any = None,
         start_standard_services: bool = True,
         close_summary_writer: bool = True,
+        *,
+        max_wait_secs: float = 7200,
     ) -> Iterator[Any]:
         """Return a context manager for a session that is ready to train, and ended at the block's end.
 
         An exception of the block, of a hook or of a service is raised from the block, after all threads
         have stopped and the session is closed. `tf.errors.OutOfRangeError`, the end of the input, is a
-        normal end.
+        normal end. When a worker or a parameter server goes away, that is a `hookrun.SessionLostError`, an
+        `AbortedError` and an `UnavailableError` at once; see `train` for the recovery from it.
 
         Args:
           master: The TensorFlow master to use, as for `tf.compat.v1.Session`; or "local" for a server in this
@@ -448,9 +465,13 @@ class Supervisor(Bus):
           config: Optional `tf.compat.v1.ConfigProto` for the session.
           start_standard_services: Whether to start the timers and the queue runners.
           close_summary_writer: Whether to close the summary writer at the end.
+          max_wait_secs: Seconds to wait for the session at most.
 
         Yields:
           A `tf.compat.v1.Session`, restored from the latest checkpoint or initialized.
+
+        Raises:
+          tf.errors.DeadlineExceededError: If there is no session in time; it says what is missing.
         """
         sess: ManagedSession | None = None
         interrupt: BaseException | None = None
@@ -460,7 +481,10 @@ class Supervisor(Bus):
             )
             try:
                 sess = self.prepare_or_wait_for_session(
-                    master, config, start_standard_services=start_standard_services
+                    master,
+                    config,
+                    max_wait_secs=max_wait_secs,
+                    start_standard_services=start_standard_services,
                 )
             except Exception as error:
                 self._coord.fail(error)
@@ -472,7 +496,8 @@ class Supervisor(Bus):
                 yield sess
             except Exception as error:
                 first = self._coord.error
-                if isinstance(first, Exception) and first is not error:
+                both_lost = isinstance(first, SessionLostError) and isinstance(error, SessionLostError)
+                if isinstance(first, Exception) and first is not error and not both_lost:
                     _logger.error("After the training had failed, so did its loop", exc_info=error)
                 if isinstance(first, events.INTERRUPTS) and not isinstance(error, _BROKEN_OFF):
                     self._coord.fail(error)
@@ -481,6 +506,84 @@ class Supervisor(Bus):
             except BaseException as error:
                 interrupt = error
                 raise
+
+    def train(
+        self,
+        step_fn: Callable[[Any], object],
+        *,
+        master: str = "",
+        config: Any = None,
+        max_wait_secs: float = 7200,
+        max_recoveries: int = 10,
+        recovery_period_secs: float = 3600,
+    ) -> None:
+        """Call `step_fn` with a managed session until a stop is requested; recover it when it is lost.
+
+        ```python
+        sv.train(lambda sess: sess.run(train_op), master=server.target, config=config)
+        ```
+
+        When a worker or a parameter server goes away, the session ends: `signals.session_lost` and
+        `signals.stop` are sent, and nothing is saved. After a wait that grows with each recovery, a new one
+        is made, as by `managed_session`, with timers, queue runners and prepared runs of its own;
+        `signals.session_created` and then `signals.session_recovered` are sent, and the training goes on. The
+        state of the hooks is that of the model: restored with a checkpoint, kept where the model was adopted,
+        that of the beginning where it was initialized. A step that broke off is not made up for.
+
+        Errors of `step_fn`, of a hook or of a service end the training, also an `AbortedError` that they
+        raise themselves.
+
+        Args:
+          step_fn: Called as ``step_fn(session)``, on the caller's thread.
+          master, config: As for `managed_session`.
+          max_wait_secs: Seconds to wait for each session at most.
+          max_recoveries: How often within `recovery_period_secs` the session is recovered; 0 for never.
+          recovery_period_secs: Seconds.
+
+        Raises:
+          SessionLostError: If the session was lost after `max_recoveries`.
+          tf.errors.DeadlineExceededError: If there was no session after `max_wait_secs`.
+          Exception: The first error of the training.
+          TypeError, ValueError: If an argument is not what it should be; the message says which.
+        """
+        if not callable(step_fn):
+            raise TypeError(f"step_fn must be callable as step_fn(session), not {step_fn!r}")
+        _check_secs(max_wait_secs=max_wait_secs, recovery_period_secs=recovery_period_secs)
+        if not isinstance(max_recoveries, numbers.Integral) or max_recoveries < 0:
+            raise ValueError(f"max_recoveries must be a number, 0 or more, not {max_recoveries!r}")
+        recoveries = Recoveries(int(max_recoveries), recovery_period_secs)
+        at_first = self.hook_state()
+        last_step: int | None = None
+        while True:
+            sess: ManagedSession | None = None
+            try:
+                with self.managed_session(master, config, max_wait_secs=max_wait_secs) as sess:
+                    if master:  # told of each step, the session knows the last one when it is lost
+                        self._connect(_step_keeper(), owner=sess)
+                    if last_step is not None:
+                        self._tell_of_recovery(sess, last_step, at_first)
+                    while not self.should_stop():
+                        step_fn(sess)
+                return
+            except SessionLostError as error:
+                lost = error
+            if sess is not None:
+                last_step = max(sess.last_step, last_step or 0)
+            secs = recoveries.next_wait_secs(lost)
+            del lost, sess  # with what its traceback holds
+            time.sleep(secs)
+
+    def _tell_of_recovery(self, sess: ManagedSession, last_step: int, at_first: HookState) -> None:
+        assert self._made is not None
+        if self._made.how == "initialized":
+            hook_state.load(self.hooks, at_first)
+            self._metrics = dict(at_first.metrics)
+        step = self.read_global_step(sess)
+        lost = None if step is None else max(0, last_step - step)
+        _logger.warning(
+            "The session is back at step %s, its model %s; steps lost: %s", step, self._made.how, lost
+        )
+        self.send(signals.session_recovered, events.SessionRecovered(sess, step, self._made.how, lost))
 
     def prepare_or_wait_for_session(
         self,
@@ -502,7 +605,9 @@ class Supervisor(Bus):
             process.
           config: Optional `tf.compat.v1.ConfigProto` for the session.
           wait_for_checkpoint: Whether to wait for a checkpoint to restore.
-          max_wait_secs: Seconds to wait for the session at most.
+          max_wait_secs: Seconds to wait for the session at most. While it waits, a line at INFO says
+            at growing intervals, up to `recovery_wait_secs`, which variables are not initialized, or which
+            task does not answer.
           start_standard_services: Whether to start the timers and the queue runners.
 
         Returns:
@@ -510,6 +615,7 @@ class Supervisor(Bus):
 
         Raises:
           tf.errors.DataLossError: If there are checkpoints and none is intact.
+          tf.errors.DeadlineExceededError: If there is no session in time; it says what is missing.
           Exception: What a hook raised in `on_session_created`; the session is closed then.
         """
         self._end_session_before()
@@ -520,37 +626,33 @@ class Supervisor(Bus):
             writers.file_writer(self._summary_writer).reopen()
             self._writer_open = True
         checkpoint: str | None = None
+        maker = SessionMaker(self, master, config, max_wait_secs, self._recovery_wait_secs)
         with self._graph.as_default():
             if self._is_chief:
                 save_path = self._save_path if self.saver is not None else None
                 if save_path is not None:
                     undo_interrupted_save(save_path)
                     checkpoint = restore.newest_intact(save_path)
-                sess = self._session_manager.prepare_session(
-                    master,
-                    init_op=self.init_op,
-                    saver=self.saver,
-                    **restore.session_source(self._logdir, checkpoint),
-                    wait_for_checkpoint=wait_for_checkpoint,
-                    max_wait_secs=max_wait_secs,
-                    config=config,
-                    init_feed_dict=self._init_feed_dict,
-                    init_fn=self._init_fn,
+                run_id = self._known_run_id if self._adopt_live_model else None
+                made = maker.prepare(
+                    checkpoint, run_id, wait_for_checkpoint, self._init_feed_dict, self._init_fn
                 )
-                if save_path is not None and checkpoint is None and wait_for_checkpoint:
-                    checkpoint = tf.train.latest_checkpoint(self._logdir)
                 self._write_graph()
             else:
-                sess = self._session_manager.wait_for_session(
-                    master, config=config, max_wait_secs=max_wait_secs
-                )
-            self._begin(sess, start_standard_services, checkpoint)
+                made = maker.wait()
+            sess = made.session
+            self._begin(sess, start_standard_services, made)
             if self._coord.error is not None:
                 self._end(None, self._owns_summary_writer, False, self._session, None)
             if start_standard_services and self._is_chief and self._logdir is not None:
                 _logger.info("Starting standard services.")
                 self._start_services(sess)
         return sess
+
+    def _known_run_id(self) -> str:
+        if self._run_id is None:
+            self._run_id = run_id_of(self._logdir)
+        return self._run_id
 
     def _end_session_before(self) -> None:
         """End the session that was not stopped, if there is one; its errors are not those of the next one."""
@@ -581,8 +683,10 @@ class Supervisor(Bus):
             )
             self._graph_written = True
 
-    def _begin(self, sess: Any, start_standard_services: bool, restored_from: str | None) -> None:
+    def _begin(self, sess: Any, start_standard_services: bool, made: Made | None) -> None:
         """Make `sess` the session of the training, and tell the hooks."""
+        is_first = self._made is None
+        self._made = made
         in_process = not getattr(sess, "sess_str", "")
         inline_steps = self._inline_steps if in_process else False
         steps = TrainingSteps(self, self._step_ops, self._gate, self._run_hooks, inline_steps)
@@ -613,10 +717,12 @@ class Supervisor(Bus):
         for subscription in self._subscriptions:
             subscription.start(step or 0)
         self._log_subscriptions(step)
-        created = events.SessionCreated(sess, step, start_standard_services, restored_from)
+        adopted = made is not None and made.how == "adopted"
+        restored_from = None if made is None or adopted else made.checkpoint
+        created = events.SessionCreated(sess, step, start_standard_services, restored_from, adopted)
         self.send(signals.session_created, created)
-        if restored_from is not None:
-            self._load_hook_state(restored_from)
+        if made is not None and made.checkpoint is not None and (is_first or not adopted):
+            self._load_hook_state(made.checkpoint)  # with an adopted model, hooks that ran know more than it
 
     def _load_hook_state(self, checkpoint: str) -> None:
         try:
@@ -658,7 +764,7 @@ class Supervisor(Bus):
             raise ValueError("Standard services need a 'logdir' passed to the Supervisor")
         if sess is not self._session:
             self._end_session_before()
-            self._begin(sess, start_standard_services=False, restored_from=None)
+            self._begin(sess, start_standard_services=False, made=None)
         return self._start_services(sess)
 
     def _start_services(self, sess: Any) -> list[threading.Thread]:
@@ -765,7 +871,10 @@ class Supervisor(Bus):
         interrupt: BaseException | None,
     ) -> None:
         """End the session: each step of it, even when the one before failed; then raise the first error."""
-        deadline = time.monotonic() + self._stop_grace_secs
+        grace_secs = self._stop_grace_secs
+        if isinstance(self._coord.error, SessionLostError):
+            grace_secs = min(grace_secs, _LOST_GRACE_SECS)
+        deadline = time.monotonic() + grace_secs
         session, self._session = self._session, None
         joined = self._coord.threads | frozenset(threads or ())
         self._coord.request_stop()
@@ -780,11 +889,13 @@ class Supervisor(Bus):
             if session is not None:
                 ending.callback(self._send_stop, session, interrupt)
             closing = to_close is not None
-            stragglers += self._services.join(joined, deadline, self._stop_grace_secs, closing)
+            stragglers += self._services.join(joined, deadline, grace_secs, closing)
 
     def _send_stop(self, session: ManagedSession, interrupt: BaseException | None) -> None:
         try:
             with self._graph.as_default():
+                if isinstance(self._coord.error, SessionLostError):
+                    self.send(signals.session_lost, events.SessionLost(self._coord.error))
                 self.send(signals.stop, events.Stop(session, self._coord.error or interrupt))
         finally:
             self._services = Services(self, ())
@@ -889,6 +1000,10 @@ def _check_steps(**arguments: Any) -> None:
     for name, value in arguments.items():
         if value is not None and (not isinstance(value, numbers.Integral) or value < 0):
             raise ValueError(f"{name} must be a number of steps, 0 or None for none, not {value!r}")
+
+
+def _step_keeper() -> Subscription:
+    return Subscription(signals.step, lambda supervisor, event: None, name="the last step")
 
 
 def _is_default(given: Any) -> bool:

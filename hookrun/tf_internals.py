@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -39,6 +40,7 @@ __all__ = [
     "fetch_handler",
     "raw_run",
     "saves_relative_paths",
+    "server_of",
     "shared_fetch",
 ]
 
@@ -143,3 +145,11 @@ def shared_fetch(session: Any, tensors: Sequence[Any]) -> Callable[[], list[Any]
 def saves_relative_paths(saver: Any) -> bool:
     """True for a `Saver(save_relative_paths=True)`."""
     return bool(getattr(saver, "_save_relative_paths", False))
+
+
+def server_of(target: str) -> Any:
+    """The `tf.distribute.Server` of this process with that target, as nothing else leads to it; else None."""
+    for candidate in gc.get_objects():
+        if type(candidate) is tf.distribute.Server and candidate.target == target:
+            return candidate
+    return None

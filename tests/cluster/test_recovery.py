@@ -11,8 +11,6 @@ from tests.cluster.conftest import TRAIN
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
-NOT_YET = pytest.mark.xfail(strict=True, reason="a lost session is not recovered, nor a live model adopted")
-
 
 def newest_step(process):
     return int(process.seen(r"step (\d+)")[-1][1])
@@ -27,7 +25,6 @@ def start_all(cluster, logdir, *options):
     return servers, chief, worker
 
 
-@NOT_YET
 def test_a_chief_that_is_started_again_loses_no_step(start_cluster, tmp_path):
     cluster = start_cluster(ps=1, chief=1, worker=1)
     _, chief, worker = start_all(cluster, tmp_path)
@@ -54,7 +51,6 @@ def test_a_chief_that_is_killed_while_it_saves_leaves_intact_checkpoints(start_c
         assert int(tf.train.load_checkpoint(newest).get_tensor("global_step")) >= saved
 
 
-@NOT_YET
 @pytest.mark.parametrize("servers", [1, 2])
 @pytest.mark.parametrize("options", [[], ["--recover"]], ids=["documented loop", "sv.train"])
 def test_a_parameter_server_that_is_killed_three_times_costs_what_was_not_saved(
@@ -81,7 +77,6 @@ def test_a_parameter_server_that_is_killed_three_times_costs_what_was_not_saved(
         assert process.status() == 0
 
 
-@NOT_YET
 @pytest.mark.parametrize("options", [[], ["--recover"]], ids=["documented loop", "sv.train"])
 def test_everybody_ends_when_a_parameter_server_never_comes_back(start_cluster, tmp_path, options):
     cluster = start_cluster(ps=1, chief=1, worker=1)
@@ -95,7 +90,6 @@ def test_everybody_ends_when_a_parameter_server_never_comes_back(start_cluster, 
         assert "DeadlineExceededError" in process.errors
 
 
-@NOT_YET
 @pytest.mark.parametrize("job", ["chief", "worker"])
 def test_a_session_is_not_waited_for_longer_than_max_wait_secs(start_cluster, tmp_path, job):
     cluster = start_cluster(ps=1, chief=1, worker=1)

@@ -1,0 +1,174 @@
+"""What is done about a lost session: the error that tells of it, waits that end, and a budget of recoveries.
+
+TensorFlow blocks in C++ while a task of the cluster does not answer: when a session is made, and when one is
+closed. Such a call cannot be interrupted. It is made on a daemon thread, which is waited for as long as the
+caller said and then left to itself: it ends when the task answers, or with the process.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import tensorflow as tf
+
+__all__ = ["LOST", "Recoveries", "SessionLostError", "call_within", "growing_waits"]
+
+_logger = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+
+LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)
+"""What a run of a session raises when a task of its cluster went away, or came back as another process."""
+
+_FIRST_WAIT_SECS = 0.5
+
+
+class SessionLostError(tf.errors.AbortedError, tf.errors.UnavailableError):
+    """A worker or a parameter server went away, and the session with it.
+
+    It is both a `tf.errors.AbortedError` and a `tf.errors.UnavailableError`, so that a loop that retries on
+    either of them does. Only runs of a session raise it: an `AbortedError` of a hook or of the program stays
+    what it is.
+
+    Args:
+      error: What the run raised.
+    """
+
+    def __init__(self, error: tf.errors.OpError) -> None:
+        message = f"The session was lost: {error.message}"
+        tf.errors.OpError.__init__(self, error.node_def, error.op, message, tf.errors.ABORTED)
+        self.error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.error,)
+
+
+class Recoveries:
+    """How often a session may be recovered, and how long to wait before each time.
+
+    Args:
+      at_most: The number of recoveries within a period.
+      period_secs: The period, in seconds.
+      clock: Returns the time in seconds; it never goes backwards.
+    """
+
+    def __init__(
+        self, at_most: int, period_secs: float, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._at_most = at_most
+        self._period_secs = period_secs
+        self._clock = clock
+        self._times: collections.deque[float] = collections.deque()
+
+    def next_wait_secs(self, error: SessionLostError) -> float:
+        """Count a recovery, log it, and return how long to wait before it.
+
+        The wait doubles with each recovery of the period, up to 30 s. A random part of it is left out, so
+        that the workers of a cluster do not come all at once.
+
+        Raises:
+          SessionLostError: `error`, if there were too many.
+        """
+        now = self._clock()
+        while self._times and now - self._times[0] > self._period_secs:
+            self._times.popleft()
+        if len(self._times) >= self._at_most:
+            _logger.error(
+                "The session was lost, after %d recoveries within %g s: the training ends",
+                *(len(self._times), self._period_secs),
+            )
+            raise error
+        secs: float = min(30.0, 0.25 * 2.0 ** len(self._times)) * random.uniform(0.5, 1.0)
+        self._times.append(now)
+        _logger.error(
+            "Recovery %d of at most %d within %g s begins in %.1f s: %s",
+            *(len(self._times), self._at_most, self._period_secs, secs, _first_line(error)),
+        )
+        return secs
+
+
+def growing_waits(longest_secs: float) -> Iterator[float]:
+    """Yield waits in seconds, each twice as long as the one before, up to the longest."""
+    secs = min(_FIRST_WAIT_SECS, longest_secs)
+    while True:
+        yield secs
+        secs = min(2 * secs, longest_secs)
+
+
+def call_within(
+    name: str,
+    call: Callable[[], _Result],
+    deadline: float,
+    *,
+    waiting: Callable[[], None] = lambda: None,
+    longest_wait_secs: float = 30.0,
+    too_late: Callable[[_Result], object] = lambda result: None,
+) -> _Result:
+    """Make a call that may block in C++, on a thread of its own, and wait for it until the deadline.
+
+    Ctrl-C ends the wait. A thread that is blocked then cannot be joined, and is left to itself.
+
+    Args:
+      name: The thread's name.
+      call: The call.
+      deadline: A time of `time.monotonic`.
+      waiting: Called at growing intervals while the call blocks.
+      longest_wait_secs: The longest of these intervals.
+      too_late: Called on that thread with a result that nobody waits for any more.
+
+    Returns:
+      What `call` returned.
+
+    Raises:
+      TimeoutError: If the deadline has passed.
+      BaseException: What `call` raised.
+    """
+    done = threading.Event()
+    lock = threading.Lock()
+    given_up = False
+    results: list[_Result] = []
+    errors: list[BaseException] = []
+
+    def make_call() -> None:
+        try:
+            result = call()
+        except BaseException as error:  # raised again by the one who waits
+            errors.append(error)
+        else:
+            with lock:
+                late = given_up
+                results.append(result)
+            if late:
+                too_late(result)
+        done.set()
+
+    thread = threading.Thread(target=make_call, name=name, daemon=True)
+    thread.start()
+    waits = growing_waits(longest_wait_secs)
+    try:
+        while not done.wait(max(0.0, min(next(waits), deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                raise TimeoutError(name)
+            waiting()
+    except BaseException:
+        with lock:
+            given_up = True
+            late_results = list(results)
+        for result in late_results:  # it came in the moment between
+            too_late(result)
+        raise
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _first_line(error: tf.errors.OpError) -> str:
+    lines = [line for line in error.message.splitlines() if line.strip()]
+    return " ".join(lines)[:300]

@@ -1,0 +1,303 @@
+"""SessionMaker: a session whose model is ready: adopted, restored, initialized or waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import tensorflow as tf
+
+from hookrun import restore, tf_internals
+from hookrun.recovery import LOST, SessionLostError, call_within, growing_waits
+from hookrun.session import as_int
+
+if TYPE_CHECKING:
+    from hookrun.supervisor import Supervisor
+
+__all__ = ["How", "Made", "SessionMaker", "run_id_of"]
+
+_logger = logging.getLogger(__name__)
+
+How = Literal["adopted", "restored", "initialized"]
+
+_RUN_ID_FILE = "hookrun_run_id"
+_CONNECT_SECS = 0.5
+_NAMES_TOLD = 10
+
+
+class Made(NamedTuple):
+    """A session, and where its model comes from."""
+
+    session: Any
+    how: How
+    checkpoint: str | None
+    """The checkpoint that was restored, or is the newest one of an adopted model; None without."""
+
+
+class SessionMaker:
+    """Makes the sessions of a Supervisor on one master, each within a bound.
+
+    On a remote master, what may block in TensorFlow's C++ is done on the thread ``hookrun-session-maker``.
+
+    Args:
+      supervisor: The Supervisor.
+      master: The TensorFlow master.
+      config: Optional `tf.compat.v1.ConfigProto`.
+      max_wait_secs: The bound, in seconds from now.
+      recovery_wait_secs: The longest time between two checks whether the model is ready.
+    """
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        master: str,
+        config: Any,
+        max_wait_secs: float,
+        recovery_wait_secs: float,
+    ) -> None:
+        self._supervisor = supervisor
+        self._manager = supervisor.session_manager
+        self._master = master
+        self._config = config
+        self._remote = bool(master)
+        self._max_wait_secs = max_wait_secs
+        self._deadline = time.monotonic() + max_wait_secs
+        self._longest_wait_secs = recovery_wait_secs or 1.0
+        self._missing = ""
+
+    def wait(self) -> Made:
+        """Wait until the chief has made the model ready.
+
+        Raises:
+          tf.errors.DeadlineExceededError: If it is not in time; it says what is missing.
+        """
+        for secs in growing_waits(self._longest_wait_secs):
+            session, self._missing = self._call(self._check)
+            if session is not None:
+                return Made(session, "adopted", None)
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise self._too_late(self._missing)
+            _logger.info("Waiting for the model: %s", self._missing)
+            time.sleep(min(secs, left))
+        raise AssertionError("unreachable")
+
+    def prepare(
+        self,
+        checkpoint: str | None,
+        run_id: Callable[[], str] | None,
+        wait_for_checkpoint: bool,
+        init_feed_dict: Any,
+        init_fn: Callable[[Any], Any] | None,
+    ) -> Made:
+        """Adopt the live model, restore it or initialize it, as the chief does.
+
+        Args:
+          checkpoint: What `restore.newest_intact` found.
+          run_id: Returns the identity of the run, by which its live model is known; None to adopt none.
+          wait_for_checkpoint: Whether to wait for a checkpoint.
+          init_feed_dict, init_fn: As for the Supervisor.
+
+        Raises:
+          tf.errors.DeadlineExceededError: If a task does not answer in time; it says which.
+          SessionLostError: If a task went away meanwhile.
+        """
+        if wait_for_checkpoint:
+            self._deadline += self._max_wait_secs  # the manager waits for the checkpoint by itself
+        supervisor = self._supervisor
+        marked = self._remote and run_id is not None and supervisor.global_step is not None
+
+        def prepare() -> Made:
+            mark = _Mark(self._master, self._config, supervisor.global_step) if marked else None
+            if mark is not None and run_id is not None and mark.read() == run_id():
+                adopted = self._adopt(checkpoint)
+                if adopted is not None:
+                    return Made(adopted, "adopted", checkpoint)
+            if mark is not None:
+                mark.write("")  # what is half restored is nobody's
+            session = self._manager.prepare_session(
+                self._master,
+                init_op=supervisor.init_op,
+                saver=supervisor.saver,
+                **restore.session_source(supervisor.logdir, checkpoint),
+                wait_for_checkpoint=wait_for_checkpoint,
+                max_wait_secs=self._max_wait_secs,
+                config=self._config,
+                init_feed_dict=init_feed_dict,
+                init_fn=init_fn,
+            )
+            if mark is not None and run_id is not None:
+                mark.write(run_id())
+            restored = checkpoint
+            if restored is None and wait_for_checkpoint and supervisor.save_path and supervisor.saver:
+                restored = tf.train.latest_checkpoint(supervisor.logdir)
+            return Made(session, "initialized" if restored is None else "restored", restored)
+
+        try:
+            made: Made = self._call(prepare)
+            return made
+        except LOST as error:
+            if not self._remote or isinstance(error, SessionLostError):
+                raise
+            raise SessionLostError(error) from error
+
+    def _adopt(self, checkpoint: str | None) -> Any:
+        """A session of the live model; None where it is not ready, or older than `checkpoint`."""
+        try:
+            session = self._manager.wait_for_session(self._master, config=self._config, max_wait_secs=0)
+        except tf.errors.DeadlineExceededError:
+            return None
+        step = as_int(session.run(self._supervisor.global_step))
+        if checkpoint is not None and step < _step_of(checkpoint, self._supervisor.global_step):
+            session.close()
+            return None
+        _logger.info("The live model is adopted at step %d", step)
+        return session
+
+    def _check(self) -> tuple[Any, str]:
+        """A session if the model is ready, else None; and what is missing."""
+        try:
+            session = self._manager.wait_for_session(self._master, config=self._config, max_wait_secs=0)
+            return session, ""
+        except tf.errors.DeadlineExceededError:
+            return None, self._uninitialized()
+        except LOST as error:
+            if not self._remote:
+                raise
+            return None, f"a task went away: {error.message}"
+
+    def _uninitialized(self) -> str:
+        ready_op = self._supervisor.ready_op
+        if ready_op is None:
+            return "it is not ready"
+        with tf.compat.v1.Session(self._master, graph=self._supervisor.graph, config=self._config) as session:
+            names = [name.decode() for name in session.run(ready_op)]
+        more = f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
+        return f"variables not initialized: {', '.join(names[:_NAMES_TOLD])}{more}" if names else "not ready"
+
+    def _call(self, call: Callable[[], Any]) -> Any:
+        if not self._remote:
+            return call()
+
+        def call_in_graph() -> Any:
+            with self._supervisor.graph.as_default():
+                return call()
+
+        try:
+            return call_within(
+                "hookrun-session-maker",
+                call_in_graph,
+                self._deadline,
+                waiting=lambda: _logger.info("Waiting for a session of %s: %s", self._master, self._silent()),
+                longest_wait_secs=self._longest_wait_secs,
+                too_late=_close_session_of,
+            )
+        except TimeoutError:
+            silent = self._silent()
+            missing = ", ".join(filter(None, (self._missing, silent)))
+            raise self._too_late(missing) from None
+
+    def _too_late(self, missing: str) -> tf.errors.DeadlineExceededError:
+        message = f"Session was not ready after waiting {self._max_wait_secs:g} secs: {missing}"
+        return tf.errors.DeadlineExceededError(None, None, message)
+
+    def _silent(self) -> str:
+        """Which tasks accept no connection."""
+        silent = [f"{name} ({address})" for name, address in self._tasks() if not _accepts(address)]
+        return f"no answer from {', '.join(silent)}" if silent else "every known task accepts connections"
+
+    def _tasks(self) -> Iterator[tuple[str, str]]:
+        """The master, and the other tasks of its cluster where it is a server in this process."""
+        yield "the master", self._master.removeprefix("grpc://")
+        server = tf_internals.server_of(self._master)
+        if server is None:
+            return
+        filters = list(self._config.device_filters) if self._config is not None else []
+        for job in server.server_def.cluster.job:
+            for index, address in sorted(job.tasks.items()):
+                name = f"/job:{job.name}/task:{index}"
+                if not filters or any(each in (f"/job:{job.name}", name) for each in filters):
+                    yield name, address
+
+
+class _Mark:
+    """The identity of the run that a live model belongs to, in a variable beside its global step.
+
+    It is in a graph of its own: it is no variable of the model, and in no checkpoint.
+    """
+
+    def __init__(self, master: str, config: Any, global_step: Any) -> None:
+        self._master, self._config = master, config
+        device = tf.DeviceSpec.from_string(global_step.device)
+        if global_step.device:
+            device = device.replace(device_type="CPU", device_index=0)
+        container = ""
+        with contextlib.suppress(ValueError):
+            op = global_step.handle.op if hasattr(global_step, "handle") else global_step.op
+            container = op.get_attr("container").decode()
+        self._graph = tf.Graph()
+        with (
+            self._graph.as_default(),
+            self._graph.container(container),
+            tf.compat.v1.device(device.to_string()),
+        ):
+            self._value = tf.compat.v1.placeholder(tf.string, [])
+            name = f"hookrun_run_id/{global_step.op.name}"
+            self._variable = tf.compat.v1.get_variable(name, initializer="", use_resource=True)
+            self._initialized = tf.compat.v1.is_variable_initialized(self._variable)
+            self._assign = self._variable.assign(self._value)
+
+    def read(self) -> str:
+        """The identity; empty where there is none."""
+        with tf.compat.v1.Session(self._master, graph=self._graph, config=self._config) as session:
+            return session.run(self._variable).decode() if session.run(self._initialized) else ""
+
+    def write(self, run_id: str) -> None:
+        with tf.compat.v1.Session(self._master, graph=self._graph, config=self._config) as session:
+            session.run(self._assign, {self._value: run_id})
+
+
+def run_id_of(logdir: str | None) -> str:
+    """The identity of the run in `logdir`, kept in a file there; a new one without it."""
+    if logdir is None:
+        return uuid.uuid4().hex
+    path = os.path.join(logdir, _RUN_ID_FILE)
+    if tf.io.gfile.exists(path):
+        with tf.io.gfile.GFile(path) as file:
+            known: str = file.read().strip()
+            if known:
+                return known
+    run_id = uuid.uuid4().hex
+    tf.io.gfile.makedirs(logdir)
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(run_id + "\n")
+    return run_id
+
+
+def _step_of(checkpoint: str, global_step: Any) -> int:
+    suffix = checkpoint.rpartition("-")[2]
+    if suffix.isdecimal():
+        return int(suffix)
+    return as_int(tf.train.load_variable(checkpoint, global_step.op.name))
+
+
+def _accepts(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECS).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _close_session_of(made: Any) -> None:
+    """Close what was made too late; on the thread that made it."""
+    session = made[0]
+    if session is not None:
+        session.close()

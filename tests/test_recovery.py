@@ -1,0 +1,284 @@
+"""Lost sessions, with a worker in this process and a parameter server in another one that is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tensorflow as tf
+
+import hookrun
+from hookrun import hooks, signals
+from hookrun.recovery import Recoveries, SessionLostError, call_within
+from tests.cluster.processes import free_ports
+
+v1 = tf.compat.v1
+
+
+class Cluster:
+    """A worker in this process, and parameter servers that are started and killed."""
+
+    def __init__(self, nursery):
+        self._nursery = nursery
+        self.spec = {
+            job: [f"127.0.0.1:{port}"] for job, port in zip(["ps", "worker"], free_ports(2), strict=True)
+        }
+        self.worker = tf.distribute.Server(self.spec, "worker", 0)
+        self.config = v1.ConfigProto(device_filters=["/job:ps", "/job:worker/task:0"])
+        self.pid = None
+
+    @property
+    def master(self):
+        return {"master": self.worker.target, "config": self.config}
+
+    def start_ps(self):
+        self._nursery.stdin.write(f"ps 0 {json.dumps(self.spec)}\n")
+        self.pid = int(self._nursery.stdout.readline())
+
+    def kill_ps(self):
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # once it is gone, and its port is free
+                while True:
+                    os.kill(self.pid, 0)
+                    time.sleep(0.001)
+            self.pid = None
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).parent / "server_nursery.py")],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+    assert process.stdout.readline() == "ready\n"
+    yield process
+    process.stdin.close()
+    process.wait(10)
+    process.stdout.close()
+
+
+@pytest.fixture
+def cluster(nursery):
+    cluster = Cluster(nursery)
+    yield cluster
+    cluster.kill_ps()
+
+
+@pytest.fixture
+def build(cluster):
+    """Builds the model on the parameter server, in a graph of its own, with its Supervisor."""
+
+    def build(logdir, **options):
+        with tf.Graph().as_default(), tf.device("/job:ps/task:0"):
+            step = v1.train.get_or_create_global_step()
+            train_op = v1.assign_add(step, 1)
+            sv = hookrun.Supervisor(logdir=logdir, recovery_wait_secs=0.5, **options)
+        return SimpleNamespace(sv=sv, step=step, train_op=train_op)
+
+    return build
+
+
+class Told(hooks.Hook):
+    def __init__(self):
+        self.of = []
+        self.recovered = []
+
+    def on_session_created(self, supervisor, event):
+        self.of.append("created")
+
+    def on_session_lost(self, supervisor, event):
+        self.of.append(type(event.error).__name__)
+
+    def on_session_recovered(self, supervisor, event):
+        self.of.append("recovered")
+        self.recovered.append(event)
+
+    def on_stop(self, supervisor, event):
+        self.of.append("stop")
+
+
+def test_a_lost_session_leaves_the_block_at_once_as_both_kinds_of_error(cluster, build, tmp_path):
+    cluster.start_ps()
+    told = Told()
+    model = build(tmp_path, hooks=[told])
+    with pytest.raises(tf.errors.UnavailableError) as raised:
+        with model.sv.managed_session(**cluster.master) as sess:
+            sess.run(model.train_op)
+            cluster.kill_ps()
+            killed = time.monotonic()
+            sess.run(model.train_op)
+
+    assert time.monotonic() - killed < 3
+    assert isinstance(raised.value, tf.errors.AbortedError)
+    assert told.of == ["created", "SessionLostError", "stop"]
+    with pytest.raises(SessionLostError):
+        sess.run(model.step)
+    cluster.start_ps()  # ends the thread that closes the session
+    for thread in threading.enumerate():
+        if thread.name == "hookrun-session-close":
+            thread.join(20)
+
+
+def test_train_restores_what_was_saved_when_the_server_comes_back(cluster, build, tmp_path):
+    cluster.start_ps()
+    told = Told()
+    model = build(tmp_path, hooks=[told, hooks.CheckpointHook(at_steps=[3])])
+
+    def step(sess):
+        now = sess.run(model.train_op)
+        if now == 5 and not told.recovered:
+            cluster.kill_ps()
+            cluster.start_ps()
+        if now == 8:
+            model.sv.request_stop()
+
+    model.sv.train(step, **cluster.master)
+
+    (event,) = told.recovered
+    assert (event.global_step, event.how, event.steps_lost) == (3, "restored", 2)
+    assert told.of == ["created", "SessionLostError", "stop", "created", "recovered", "stop"]
+    assert tf.train.latest_checkpoint(str(tmp_path)).endswith("-8")
+
+
+def test_train_goes_on_with_the_live_model_when_the_server_was_only_out_of_reach(cluster, build, tmp_path):
+    cluster.start_ps()
+    told = Told()
+    model = build(tmp_path, hooks=[told])
+
+    def step(sess):
+        if sess.run(model.train_op) == 4 and not told.recovered:
+            sess._raise_lost(tf.errors.UnavailableError(None, None, "network is unreachable"))
+        if sess.last_step == 6:
+            model.sv.request_stop()
+
+    model.sv.train(step, **cluster.master)
+
+    (event,) = told.recovered
+    assert (event.global_step, event.how, event.steps_lost) == (4, "adopted", 0)
+
+
+def test_train_ends_after_max_recoveries_and_does_not_retry_what_a_hook_raises(cluster, build, tmp_path):
+    cluster.start_ps()
+    model = build(tmp_path / "a")
+    lost = []
+
+    def lose(sess):
+        lost.append(sess)
+        sess._raise_lost(tf.errors.UnavailableError(None, None, "gone"))
+
+    with pytest.raises(SessionLostError, match="gone"):
+        model.sv.train(lose, max_recoveries=1, **cluster.master)
+    assert len(lost) == 2
+
+    model = build(tmp_path / "b")
+    sessions = []
+    model.sv.on(signals.session_created, lambda sv, event: sessions.append(event.session))
+
+    @model.sv.on(signals.step)
+    def fail(sv, event):
+        raise tf.errors.AbortedError(None, None, "of a hook")
+
+    with pytest.raises(tf.errors.AbortedError, match="of a hook") as raised:
+        model.sv.train(lambda sess: sess.run(model.train_op), **cluster.master)
+    assert not isinstance(raised.value, SessionLostError)
+    assert len(sessions) == 1
+
+
+def test_a_chief_that_is_started_again_adopts_the_live_model_of_its_own_run_alone(cluster, build, tmp_path):
+    cluster.start_ps()
+    created = []
+
+    def train(logdir, **options):
+        model = build(logdir, save_model_secs=0, **options)
+        model.sv.on(signals.session_created, lambda sv, event: created.append(event))
+        with model.sv.managed_session(**cluster.master) as sess:
+            start = sess.run(model.step)
+            for _ in range(5):
+                sess.run(model.train_op)
+        return start
+
+    assert train(tmp_path / "a") == 0
+    assert train(tmp_path / "a") == 5
+    assert created[-1].adopted and created[-1].restored_from is None
+    assert train(tmp_path / "a", adopt_live_model=False) == 0
+    assert train(tmp_path / "b") == 0  # another run on the same server
+    assert train(tmp_path / "a") == 0  # whose model is gone
+    assert not created[-1].adopted
+
+
+def test_a_live_model_that_is_behind_the_newest_checkpoint_is_not_adopted(cluster, build, tmp_path):
+    cluster.start_ps()
+    model = build(tmp_path)
+    with model.sv.managed_session(**cluster.master) as sess:
+        for _ in range(5):
+            sess.run(model.train_op)
+    with v1.Session(cluster.worker.target, graph=model.sv.graph, config=cluster.config) as sess:
+        sess.run(model.sv.init_op)
+
+    with model.sv.managed_session(**cluster.master) as sess:
+        assert sess.run(model.step) == 5
+    names = [name for name, _ in tf.train.list_variables(str(tmp_path))]
+    assert names == ["global_step"]  # the mark of the run is in no checkpoint
+
+
+def test_a_session_that_is_not_there_in_time_says_what_is_missing(cluster, build, caplog, tmp_path):
+    caplog.set_level(logging.INFO, "hookrun")
+    cluster.start_ps()
+    worker = build(None, is_chief=False)
+    with pytest.raises(tf.errors.DeadlineExceededError, match="variables not initialized: global_step"):
+        with worker.sv.managed_session(**cluster.master, max_wait_secs=1):
+            pass
+    assert "Waiting for the model: variables not initialized: global_step" in caplog.text
+
+    cluster.kill_ps()
+    begin = time.monotonic()
+    with pytest.raises(tf.errors.DeadlineExceededError, match=cluster.spec["ps"][0]):
+        with build(tmp_path).sv.managed_session(**cluster.master, max_wait_secs=2):
+            pass
+    assert time.monotonic() - begin < 5
+    assert f"no answer from /job:ps/task:0 ({cluster.spec['ps'][0]})" in caplog.text
+    cluster.start_ps()  # ends the thread that makes the session
+    for thread in threading.enumerate():
+        if thread.name.startswith("hookrun-session"):
+            thread.join(20)
+
+
+def test_recoveries_are_counted_within_the_period_and_wait_longer_each_time():
+    now = [0.0]
+    error = SessionLostError(tf.errors.UnavailableError(None, None, "gone"))
+    recoveries = Recoveries(2, 10.0, clock=lambda: now[0])
+
+    assert 0.1 < recoveries.next_wait_secs(error) <= 0.25
+    assert 0.2 < recoveries.next_wait_secs(error) <= 0.5
+    with pytest.raises(SessionLostError):
+        recoveries.next_wait_secs(error)
+    now[0] = 11.0
+    assert recoveries.next_wait_secs(error) <= 0.25
+
+
+def test_a_call_that_blocks_is_given_up_at_the_deadline_and_its_result_is_disposed_of():
+    gate, disposed = threading.Event(), threading.Event()
+    with pytest.raises(TimeoutError):
+        call_within("blocked", gate.wait, time.monotonic() + 0.05, too_late=lambda _: disposed.set())
+    gate.set()
+    assert disposed.wait(30)
+    for thread in threading.enumerate():
+        if thread.name == "blocked":
+            thread.join(30)
+    with pytest.raises(ValueError, match="of the call"):
+        call_within("raises", lambda: int("of the call"), time.monotonic() + 30)
