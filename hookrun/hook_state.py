@@ -109,7 +109,12 @@ def load(hooks: Iterable[Hook], state: HookState) -> None:
         with_state[name].load_state_dict(state.hooks[name])
     for name, trigger in _triggers(hooks):
         if name in state.triggers:
-            trigger.load_state_dict(state.triggers[name])
+            try:
+                trigger.load_state_dict(state.triggers[name])
+            except (KeyError, TypeError, ValueError):  # a program may change a schedule between two runs
+                _logger.warning(
+                    "The checkpoint holds the state of another schedule of the hook %s: it starts anew", name
+                )
 
 
 def check_names(hooks: Iterable[Hook]) -> None:

@@ -32,7 +32,7 @@ class Plan:
         all_step_ops: StepOps,
         fetches: Any,
         feeds: list[Any],
-        cacheable: bool,
+        can_prepare: bool,
         inline: InlineChoice,
     ) -> None:
         elements = [graph.as_graph_element(leaf) for leaf in leaves_of(fetches)]
@@ -45,7 +45,7 @@ class Plan:
         self._graph = graph
         self._all_step_ops = all_step_ops
         self._variants: dict[tuple[Subscription, ...], Variant] = {}
-        self._can_prepare = cacheable and tf_internals.can_prepare
+        self._can_prepare = can_prepare and tf_internals.can_prepare
         self.plain = Variant([self._fetches], (), None, self._can_prepare)
         self.inline = inline
         self._latest: tuple[Any, Variant] = (None, self.plain)
@@ -203,7 +203,7 @@ def key_of(fetches: Any) -> Any:
     if isinstance(fetches, tuple):
         return (kind, *map(key_of, fetches))
     if kind in (dict, collections.OrderedDict):
-        return (kind, tuple(fetches), *map(key_of, fetches.values()))
+        return (kind, tuple(fetches), *map(type, fetches), *map(key_of, fetches.values()))  # as 1 == True
     if isinstance(fetches, _BY_IDENTITY):
         _known_by_identity.add(kind)
         return id(fetches)

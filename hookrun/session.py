@@ -112,10 +112,16 @@ class ManagedSession(tf.compat.v1.Session):
                 results = after(results)
                 steps.count()
                 return results
-            variant = plan.variant(
+            riders = (
                 listeners.riders(steps.expected_step()) if listeners.are_scheduled else listeners.fetching
             )
-            parts = self._run_variant(variant, plan.inline, feed_dict, options, run_metadata)
+            try:
+                variant = plan.variant(riders)
+                parts = self._run_variant(variant, plan.inline, feed_dict, options, run_metadata)
+            except BaseException:
+                for rider in riders:
+                    rider.missed()
+                raise
             parts[0] = results = after(parts[0])
             steps.done(self, listeners, variant, parts)
             return results
@@ -218,6 +224,8 @@ def manage(session: Any, steps: TrainingSteps) -> ManagedSession:
         session.__class__ = managed
     managed_session: ManagedSession = session
     managed_session._training_steps = steps
+    own_run = super(ManagedSession, managed_session).run
+    steps.can_prepare = getattr(own_run, "__func__", None) is tf.compat.v1.Session.run
     return managed_session
 
 
@@ -240,6 +248,8 @@ class TrainingSteps:
         self._supervisor = supervisor
         self._inline_steps: InlineSteps = inline_steps
         self.coord = supervisor.coord
+        self.can_prepare = True
+        """False for a session with a `run` of its own, which every run passes through."""
         self._step_ops = step_ops
         self._lock = threading.Lock()
         self._plans: dict[Any, Plan] = {}
@@ -273,6 +283,8 @@ class TrainingSteps:
         if state is not signals.step.state:
             state = signals.step.state  # before they are resolved, lest a change meanwhile go unnoticed
             references = signals.step.resolved_for(self._supervisor)
+            if listeners is not None:
+                listeners.settle_times()
             listeners = Listeners(references) if references else None
             self._listeners = (state, listeners)
         return listeners
@@ -307,7 +319,8 @@ class TrainingSteps:
     def _make_plan(self, fetches: Any, feed_dict: Any, cacheable: bool) -> Plan | None:
         try:
             feeds, inline = list(feed_dict or ()), InlineChoice(self._inline_steps)
-            return Plan(self._supervisor.graph, self._step_ops, fetches, feeds, cacheable, inline)
+            can_prepare = cacheable and self.can_prepare
+            return Plan(self._supervisor.graph, self._step_ops, fetches, feeds, can_prepare, inline)
         except (KeyError, TypeError, ValueError):  # Session.run says what is wrong
             return None
 

@@ -83,6 +83,7 @@ class Subscription:
         "__weakref__",
         "_holds_up",
         "_lock",
+        "_missed",
         "_secs",
         "_time",
         "_unfed",
@@ -138,6 +139,7 @@ class Subscription:
         self.took = self._secs.append
         self._holds_up = signal.name in _HELD_UP_BY
         self._lock = threading.Lock()
+        self._missed = False
         self._unfed: set[str] = set()
 
     def start(self, step: int) -> None:
@@ -145,6 +147,7 @@ class Subscription:
         with self._lock:
             self._secs.clear()
             self._time = HookTime(self.name, self.signal.name)
+        self._missed = False
         if self.trigger is not None:
             self.trigger.start(step)
 
@@ -153,7 +156,12 @@ class Subscription:
         if self.trigger is None:
             return True
         with self._lock:
-            return self.trigger(step)
+            due, self._missed = self.trigger(step) or self._missed, False
+            return due
+
+    def missed(self) -> None:
+        """The step at which it was due was not run: it is due at the next one."""
+        self._missed = True
 
     def unfed(self, placeholder: str) -> None:
         """A training step that is due does not feed `placeholder`, on which `fetches` depend.

@@ -187,7 +187,7 @@ class AnyOf(Trigger):
         return {"triggers": [trigger.state_dict() for trigger in self.triggers]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for trigger, own in zip(self.triggers, state["triggers"], strict=True):
+        for trigger, own in list(zip(self.triggers, state["triggers"], strict=True)):  # all or none
             trigger.load_state_dict(own)
 
     def __repr__(self) -> str:

@@ -398,6 +398,39 @@ def test_the_time_of_each_hook_is_known_and_a_slow_one_named(sv, model, caplog):
     assert "the quick one" in caplog.text
 
 
+def test_the_time_of_each_hook_counts_every_step_of_several_threads(sv, model):
+    sv.on(signals.step, lambda *_: None, name="the counted one", fetches=model.loss)
+
+    def train(sess):
+        for _ in range(300):
+            sess.run(model.train_op)
+
+    with sv.managed_session() as sess:
+        threads = [threading.Thread(target=train, args=(sess,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            sv.hook_times()  # adds up what they add to
+        for thread in threads:
+            thread.join()
+    (row,) = [row for row in sv.hook_times() if row.name == "the counted one"]
+    assert row.count == 1200
+    assert 0 < row.max_secs <= row.total_secs
+
+
+def test_times_do_not_pile_up_while_receivers_come_and_go(sv, model):
+    sv.on(signals.step, lambda *_: None, name="the one that stays")
+    (stays,) = [s for s in sv._subscriptions if s.name == "the one that stays"]
+    with sv.managed_session() as sess:
+        for _ in range(20):
+            with sv.on(signals.step, lambda *_: None):
+                sess.run(model.train_op)
+        sess.run(model.train_op)
+        assert len(stays._secs) == 1
+    (row,) = [row for row in sv.hook_times() if row.name == "the one that stays"]
+    assert row.count == 21
+
+
 def slow(seconds=0.2):
     """A receiver that takes its time."""
     never = threading.Event()

@@ -38,13 +38,18 @@ def ops(graph):
     ops.sparse = tf.SparseTensor([[0, 1]], [5.0], [2, 2])
     ops.slices = tf.IndexedSlices(tf.constant([[1.0]]), tf.constant([0]), tf.constant([4, 1]))
     ops.ragged = tf.ragged.constant([[1], [2, 3]])
+    ops.checked = tf.debugging.check_numerics(ops.rate, "not a number")
+    ops.unset = v1.get_variable("unset", initializer=ops.rate, collections=[])
+    ops.taken = v1.data.make_one_shot_iterator(tf.data.Dataset.from_tensors(1).take(0)).get_next()
+    ops.never = tf.queue.FIFOQueue(1, [tf.float32], [[]]).dequeue()
     ops.constant = tf.constant([[1, 2], [3, 4]], name="constant")
     return ops
 
 
 @pytest.fixture
 def sess(ops):
-    with hookrun.Supervisor().managed_session() as sess:
+    config = v1.ConfigProto(operation_timeout_in_ms=200)
+    with hookrun.Supervisor().managed_session(config=config) as sess:
         yield sess
 
 
@@ -124,6 +129,12 @@ def test_feeds_are_converted_as_by_session_run(ops, sess, name):
 
 
 WRONG = {
+    "a failed check": lambda o: ([o.checked, o.constant], {o.rate: float("nan")}),
+    "a variable without a value": lambda o: ([o.unset], None),
+    "the end of the input": lambda o: ([o.taken, o.constant], None),
+    "what takes too long": lambda o: ([o.never], None),
+    "None among texts": lambda o: (o.read, {o.text: np.array(["one", None], object)}),
+    "a generator": lambda o: (iter(()), None),
     "a wrong shape": lambda o: (o.total, {o.x: np.ones([2, 2], np.float32)}),
     "an int that does not fit": lambda o: (o.counted, {o.count: 2**40}),
     "a float for an int": lambda o: (o.counted, {o.count: "many"}),
@@ -172,6 +183,11 @@ def test_a_changed_list_and_a_changed_dict_do_not_hit_the_old_run(ops, sess):
     assert set(sess.run([inner])[0]) == {"a", "b"}
     del inner["a"]
     assert set(sess.run([inner])[0]) == {"b"}
+
+
+def test_a_dict_whose_keys_are_equal_but_differ_does_not_hit_the_old_run(ops, sess):
+    results = [sess.run({key: ops.constant}) for key in (1, True, 1.0)]
+    assert [type(key) for result in results for key in result] == [int, bool, float]
 
 
 def test_results_are_the_programs_own_to_change(ops, sess):

@@ -115,6 +115,21 @@ def test_a_fetch_whose_placeholder_is_not_fed_is_an_error_naming_both(graph, mod
             sess.run(model.train_op)
 
 
+def test_a_receiver_that_was_due_in_a_run_that_failed_is_due_in_the_next_step(graph, model):
+    fed = tf.compat.v1.placeholder(tf.float32, [2])
+    with tf.control_dependencies([fed]):
+        train_op = tf.group(model.train_op)
+    sv = hookrun.Supervisor()
+    told = []
+    sv.on(signals.step, lambda _, event: told.append(event.global_step), every_steps=2, fetches=model.loss)
+    with sv.managed_session() as sess:
+        for _ in range(5):
+            with pytest.raises(ValueError, match="Cannot feed value of shape"):
+                sess.run(train_op, {fed: np.ones(3, np.float32)})
+            sess.run(train_op, {fed: np.ones(2, np.float32)})
+    assert told == [2, 4]
+
+
 def test_a_schedule_goes_on_after_a_resume_where_it_would_have_without(tmp_path):
     def train(steps):
         told = []
@@ -269,6 +284,31 @@ def test_a_session_of_a_custom_manager_is_managed_and_keeps_its_own_class(model)
         assert sess.special
         sess.run(model.train_op)
     assert told == [1]
+
+
+def test_a_run_of_the_session_that_a_custom_manager_made_is_not_passed_by(model):
+    runs = []
+
+    class Counting(tf.compat.v1.Session):
+        def run(self, *args, **kwargs):
+            runs.append(args)
+            return super().run(*args, **kwargs)
+
+    class Manager(tf.compat.v1.train.SessionManager):
+        def prepare_session(self, master, init_op=None, **kwargs):
+            session = Counting()
+            session.run(init_op)
+            return session
+
+    sv = hookrun.Supervisor(session_manager=Manager())
+    told = []
+    sv.on(signals.step, lambda _, event: told.append(event.values), fetches=model.global_step)
+    with sv.managed_session() as sess:
+        runs.clear()
+        sess.run([model.train_op, model.loss])
+        sess.run(model.loss)
+        assert len(runs) == 2
+    assert len(told) == 1
 
 
 def test_a_manager_that_makes_no_session_is_refused(model):
