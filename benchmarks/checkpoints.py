@@ -43,7 +43,8 @@ class Cost(NamedTuple):
     pause: float
     """Until the training goes on."""
     lost: float
-    """By which the training ends later, pause included."""
+    """By which the training ends later, pause included, and what it takes until the bytes are on the disk:
+    a way of saving that does not wait for them leaves them to the kernel, which writes them meanwhile."""
     to_file: float
     """Until the checkpoint is there."""
     memory: float
@@ -83,15 +84,22 @@ class Training:
         step_secs = statistics.median(_timed(self._run_step) for _ in range(10))
         resident = resident_mb()
         reset_peak()
-        saved, times = threading.Event(), []
-        waiting = threading.Thread(target=lambda: (saved.wait(), times.append(time.perf_counter())))
+        saved, on_disk, times = threading.Event(), threading.Event(), []
+
+        def wait() -> None:
+            saved.wait()
+            times.append(time.perf_counter())
+            os.sync()
+            on_disk.set()
+
+        waiting = threading.Thread(target=wait)
         waiting.start()
         start = time.perf_counter()
         self._begin_save(saved)
         pause = time.perf_counter() - start
         steps, ended = 0, False
         while not ended:
-            ended = saved.is_set()
+            ended = on_disk.is_set()
             self._run_step()
             steps += 1
         lost = time.perf_counter() - start - steps * step_secs

@@ -187,7 +187,10 @@ class Bus:
         Raises:
           BaseException: As `send`.
         """
-        failures = self._run_hooks.apart(signal.call_each, self, calls, events, self._coord.fail)
+        call_each = signal.call_each
+        if self._run_hooks.present:
+            call_each = functools.partial(self._run_hooks.apart, call_each)
+        failures = call_each(self, calls, events, self._coord.fail)
         if failures is not signals.NO_FAILURES:
             self._conclude(failures)
 

@@ -27,13 +27,9 @@ class Coordinator(tf.train.Coordinator):
     def __init__(self) -> None:
         super().__init__(clean_stop_exception_types=())
         self._report_lock = threading.Lock()
-        self._error: BaseException | None = None
-        self._threads: set[threading.Thread] = set()
-
-    @property
-    def error(self) -> BaseException | None:
+        self.error: BaseException | None = None
         """The first error reported since the last `clear_stop`, or an interrupt; None without."""
-        return self._error
+        self._threads: set[threading.Thread] = set()
 
     @property
     def threads(self) -> frozenset[threading.Thread]:
@@ -63,15 +59,15 @@ class Coordinator(tf.train.Coordinator):
         interrupted code may hold.
         """
         with self._report_lock:
-            if self._error is None or _gives_way(self._error, error):
-                self._error = error
+            if self.error is None or _gives_way(self.error, error):
+                self.error = error
             # After a join, TensorFlow's raises what is reported; ours raises it from the next join.
             super().request_stop(None if self.joined else _exc_info(error))
 
     def clear_stop(self) -> None:
         """Forget the stop request and the error of the session before."""
         with self._report_lock:
-            self._error = None
+            self.error = None
             super().clear_stop()
 
     def register_thread(self, thread: threading.Thread) -> None:
@@ -85,13 +81,13 @@ class Coordinator(tf.train.Coordinator):
             super().join(*args, **kwargs)
         finally:
             self._threads.clear()
-            if self._error is not None:
-                raise self._error
+            if self.error is not None:
+                raise self.error
 
     def _report(self, error: BaseException | None) -> None:
         with self._report_lock:
-            if self._error is None and not self.should_stop():
-                self._error = error
+            if self.error is None and not self.should_stop():
+                self.error = error
             super().request_stop(None if error is None else _exc_info(error))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hookrun.session import ManagedSession
     from hookrun.steps import StepOps
 
-__all__ = ["Listeners", "NotCacheable", "Plan", "Variant", "is_quick", "key_of", "leaves_of", "quick_key_of"]
+__all__ = ["Listeners", "NotCacheable", "Plan", "Variant", "is_quick", "key_of", "leaves_of"]
 
 _VARIANTS = 64
 """The number of combinations of hooks that are remembered for each of them."""
@@ -126,8 +126,6 @@ class Listeners:
       references: What `Signal.resolved_for` returns.
     """
 
-    _SETTLED_EVERY = 1000
-
     def __init__(self, references: tuple[Any, ...]) -> None:
         receivers = [(reference(), reference) for reference in references]
         # What was given to blinker's own `connect` may be held weakly, and is not held here.
@@ -135,18 +133,18 @@ class Listeners:
         self._subscriptions = [r for r in self.receivers if isinstance(r, Subscription)]
         self.fetching = tuple([s for s in self._subscriptions if s.fetches is not None])
         self.are_scheduled = any(subscription.trigger is not None for subscription in self.fetching)
-        self._steps = 0
+        self.steps = 0
+        """The number of steps since the times were added up."""
 
     def riders(self, step: int) -> tuple[Subscription, ...]:
         """The subscriptions whose fetches ride in `step`."""
         return tuple([subscription for subscription in self.fetching if subscription.due(step)])
 
     def settle_times(self) -> None:
-        """Now and then, add up the time that they took; called after each step."""
-        self._steps += 1
-        if self._steps % self._SETTLED_EVERY == 0:
-            for subscription in self._subscriptions:
-                subscription.settle_time()
+        """Add up the time that each took."""
+        self.steps = 0
+        for subscription in self._subscriptions:
+            subscription.settle_time()
 
 
 def _call(receiver: Any, index: int) -> signals.Call:
@@ -187,14 +185,8 @@ _BY_IDENTITY = (tf.Tensor, tf.Operation, tf.Variable, tf.SparseTensor, tf.Indexe
 _known_by_identity: set[type] = set()
 
 
-def quick_key_of(fetches: Any, feed_dict: Mapping[Any, Any] | None) -> Any:
-    """What tells a run from all others whose plans are `quick`, without a look at each fetch."""
-    key = tuple(map(id, fetches)) if type(fetches) is list else id(fetches)
-    return (key, None, *map(id, feed_dict)) if feed_dict else key
-
-
 def is_quick(fetches: Any, feed_dict: Mapping[Any, Any] | None) -> bool:
-    """True for a single fetch, or a list of such, that is told by its identity, and feeds likewise."""
+    """True for a fetch, or a list of such, and feeds that are told from others by their identity."""
     leaves = [*(fetches if type(fetches) is list else [fetches]), *(feed_dict or ())]
     return all(isinstance(leaf, _BY_IDENTITY) for leaf in leaves)
 

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from hookrun import events, signals
-from hookrun.plans import Listeners, NotCacheable, Plan, Variant, is_quick, key_of, quick_key_of
+from hookrun.plans import Listeners, NotCacheable, Plan, Variant, is_quick, key_of
 from hookrun.prepared import InlineChoice, InlineSteps, NotPreparable
 from hookrun.recovery import LOST, SessionLostError, call_within
 
@@ -28,6 +28,9 @@ __all__ = ["ManagedSession", "TrainingSteps", "as_int", "manage"]
 
 _PLANS = 256
 """The number of distinct runs that are remembered."""
+
+_SETTLED_EVERY = 1000
+"""The number of steps after which the time of hooks is added up."""
 
 _NOT_INLINE = InlineChoice(False)
 
@@ -278,7 +281,9 @@ class TrainingSteps:
         """What is known of this run, from the first time it was made; None if it cannot be known."""
         if feed_dict and not isinstance(feed_dict, Mapping):
             return None
-        quick_key = quick_key_of(fetches, feed_dict)
+        quick_key: Any = tuple(map(id, fetches)) if type(fetches) is list else id(fetches)
+        if feed_dict:
+            quick_key = (quick_key, None, *map(id, feed_dict))
         plan = self._quick_plans.get(quick_key)
         if plan is not None:
             return plan
@@ -326,7 +331,9 @@ class TrainingSteps:
         if without_values:
             told.append(events.Step(step, session, results))
         self._supervisor.send_each(signals.step, calls, told)
-        listeners.settle_times()
+        listeners.steps += 1
+        if listeners.steps >= _SETTLED_EVERY:
+            listeners.settle_times()
 
     def _number(self, session: ManagedSession, variant: Variant, reads: Any) -> int:
         if not self._step_ops.counts_global_step:

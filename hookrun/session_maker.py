@@ -77,6 +77,8 @@ class SessionMaker:
         Raises:
           tf.errors.DeadlineExceededError: If it is not in time; it says what is missing.
         """
+        if type(self._manager) is not tf.compat.v1.train.SessionManager:  # which may wait in a way of its own
+            return Made(self._call(self._wait_as_asked), "adopted", None)
         for secs in growing_waits(self._longest_wait_secs):
             session, self._missing = self._call(self._check)
             if session is not None:
@@ -159,6 +161,11 @@ class SessionMaker:
             return None
         _logger.info("The live model is adopted at step %d", step)
         return session
+
+    def _wait_as_asked(self) -> Any:
+        return self._manager.wait_for_session(
+            self._master, config=self._config, max_wait_secs=self._max_wait_secs
+        )
 
     def _check(self) -> tuple[Any, str]:
         """A session if the model is ready, else None; and what is missing."""
@@ -298,6 +305,6 @@ def _accepts(address: str) -> bool:
 
 def _close_session_of(made: Any) -> None:
     """Close what was made too late; on the thread that made it."""
-    session = made[0]
+    session = made[0] if isinstance(made, tuple) else made
     if session is not None:
         session.close()

@@ -59,7 +59,7 @@ def does_not_restore(Supervisor, logdir):
             chief.saver.save(session, chief.save_path, global_step=chief.global_step)
     _worker_model()
     sv = Supervisor(is_chief=False, logdir=logdir, recovery_wait_secs=0.02)
-    return raised(sv.prepare_or_wait_for_session, max_wait_secs=0)
+    return raised(sv.prepare_or_wait_for_session, max_wait_secs=0)[0]
 
 
 def waits_for_the_chief(Supervisor, logdir):
