@@ -3,13 +3,14 @@
 # make test-long   the tests that take minutes, which make test leaves out
 # make bench    set up .venv and run the benchmarks, on a machine that does nothing else
 # make lint     ruff and mypy
+# make docs     set up .venv and build the documentation into site/
 # make clean    remove everything that these made, except runs/
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test test-long bench lint clean
+.PHONY: train test test-long bench lint docs clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/examples.installed
@@ -31,8 +32,11 @@ lint: $(VENV)/test.installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: $(VENV)/docs.installed
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -40,7 +44,7 @@ $(BIN)/python:
 	@echo "Creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 
-# examples.installed, test.installed: the package with the extras of that name. Made again when its metadata changes.
+# examples.installed, test.installed, docs.installed: the package with the extras of that name. Made again when its metadata changes.
 $(VENV)/%.installed: setup.cfg pyproject.toml | $(BIN)/python
 	@echo "Installing hookrun[$*] into $(VENV) (TensorFlow is large: the first time takes a few minutes)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'

@@ -1,0 +1,181 @@
+"""The Python blocks of the README and of the pages run as they stand; commands and names are complete."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import shlex
+import signal
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+import hookrun
+from hookrun import cli, events, hooks, signals, testing, triggers, writers
+
+ROOT = Path(__file__).parent.parent
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/*.md"))}
+TESTED_ELSEWHERE = {"clusters.md"}  # by test_docs.py, with the environment of a scheduler
+TEXTS = {
+    "README.md": (ROOT / "README.md").read_text(encoding="utf-8"),
+    **{name: text for name, text in PAGES.items() if name not in TESTED_ELSEWHERE},
+}
+
+
+def blocks(language):
+    return [
+        pytest.param(block, id=f"{name}: {block.partition(chr(10))[0]}")
+        for name, text in TEXTS.items()
+        for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    ]
+
+
+@pytest.fixture
+def clean_process():
+    """What a program leaves in its process is gone with the test."""
+    logger = logging.getLogger("hookrun")
+    handlers, level = [*logger.handlers], logger.level
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+    tf.compat.v1.summary.FileWriterCache.clear()  # the threads of a MonitoredTrainingSession
+
+
+@pytest.mark.usefixtures("clean_process")
+@pytest.mark.parametrize("block", blocks("python"))
+def test_a_block_runs(block, model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "hookrun": hookrun,
+        "hooks": hooks,
+        "signals": signals,
+        "tf": tf,
+        "loss": model.loss,
+        "train_op": model.train_op,
+    }
+    exec(block, names)
+    if "sv" in names and "sess" not in names:
+        with names["sv"].managed_session() as sess:
+            while not names["sv"].should_stop() and sess.run(model.global_step) < 100:
+                sess.run(model.train_op)
+    if "print(" in block or "ConsoleWriter" in block:
+        assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for block in blocks("sh")
+        for line in block.values[0].splitlines()
+        if re.match(r"(\.venv/bin/)?hookrun ", line)
+    ],
+)
+def test_a_command_is_one_of_the_command_line(line):
+    arguments = shlex.split(line.partition("|")[0].partition(" > ")[0], comments=True)[1:]
+    assert isinstance(cli._parser().parse_args(arguments), argparse.Namespace)
+
+
+NAMES = {
+    **{f"hookrun.{name}": name for name in hookrun.__all__},
+    **{
+        f"{module.__name__}.{name}": name
+        for module in (hooks, signals, events, triggers, writers, testing, hookrun.cluster, hooks.retention)
+        for name in module.__all__
+    },
+}
+
+
+def test_the_reference_has_every_public_name():
+    entries = set(re.findall(r"^::: (\S+)$", PAGES["reference.md"], re.MULTILINE))
+    assert set(NAMES) - entries == set()
+
+
+def test_the_table_of_hooks_has_every_hook_and_the_lines_to_have_it():
+    rows = dict(re.findall(r"^\| \[`(\w+)`\]\S* \| .+ \| `(.+)` \|$", PAGES["hooks.md"], re.MULTILINE))
+    assert set(rows) == {name for name in hooks.__all__ if name.endswith(("Hook", "Adapter"))} - {"Hook"}
+    for name, line in rows.items():
+        assert line.startswith(f"hooks.{name}(")
+
+
+def test_the_lines_of_the_table_of_hooks_make_them(model, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    rows = re.findall(r"^\| \[`\w+`\]\S* \| .+ \| `(.+)` \|$", PAGES["hooks.md"], re.MULTILINE)
+    given = {
+        "hooks": hooks,
+        "tf": tf,
+        "loss": model.loss,
+        "rate": tf.compat.v1.get_variable("rate", initializer=0.1, trainable=False),
+        "report": lambda supervisor, event: None,
+        "evaluate": lambda session: {"loss": session.run(model.loss)},
+        "tf_hook": tf.compat.v1.train.StopAtStepHook(last_step=1000),
+    }
+    for line in rows:
+        assert isinstance(eval(line, given), hooks.Hook)
+
+
+def end_with_an_error(sv):
+    raise ValueError("of the program")
+
+
+def end_with_ctrl_c(sv):
+    raise KeyboardInterrupt
+
+
+def end_with_sigterm(sv):
+    os.kill(os.getpid(), signal.SIGTERM)
+    sv.wait_for_stop()
+
+
+def end_with_an_error_of_a_hook(sv):
+    @sv.on(signals.step)
+    def fails(sv, event):
+        raise RuntimeError("of a hook")
+
+
+def end_of_input(sv):
+    raise tf.errors.OutOfRangeError(None, None, "end of sequence")
+
+
+ENDS = {
+    "the loop ends": None,
+    "`request_stop()`": hookrun.Supervisor.request_stop,
+    "the input ends": end_of_input,
+    "an error of the program": end_with_an_error,
+    "an error of a hook": end_with_an_error_of_a_hook,
+    "Ctrl-C": end_with_ctrl_c,
+    "SIGTERM, with `PreemptionHook`": end_with_sigterm,
+}
+ROW = r"^\| {} \| (\S+) \| `(\w+)`.* \| (\S+) \|$"
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_the_table_of_ends_tells_what_happens(kind, model, tmp_path):
+    saved, error, raised = re.search(ROW.format(re.escape(kind)), PAGES["life.md"], re.MULTILINE).groups()
+    recorder = testing.RecordingHook()
+    given = [recorder, hooks.PreemptionHook()]
+    sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, hooks=given)
+
+    seen = "nothing"
+    try:
+        with sv.managed_session() as sess:
+            for step in range(5):
+                if step == 3:
+                    if ENDS[kind] is None:
+                        break
+                    ENDS[kind](sv)
+                if sv.should_stop():
+                    break
+                sess.run(model.train_op)
+    except BaseException as ended:
+        seen = f"`{type(ended).__name__}`"
+
+    (stop,) = recorder.events(signals.stop)
+    assert raised == seen
+    assert error == type(stop.error).__name__.replace("NoneType", "None")
+    last = recorder.events(signals.step)[-1].global_step
+    steps_saved = [each.global_step for each in recorder.events(signals.checkpoint_saved)]
+    assert saved == ("yes" if last in steps_saved else "no")
