@@ -166,8 +166,8 @@ def run_parameter_server(
 ) -> None:
     """Serve until the training has ended. In the place of `server.join()`, which never returns.
 
-    Whether the chief is there is seen by connecting to its server's address, once a second. When it has
-    ended, and
+    Whether the chief is there is seen by connecting to its server's address, once a second (one that lives
+    for less is not noticed). When it has ended, and
 
     - `ReleaseParameterServersHook` had told that the training was done: this returns as soon as the workers
       have ended too, and after 5 s in any case.

@@ -3,6 +3,8 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -167,3 +169,18 @@ def serving():
             yield cluster.ReleaseParameterServersHook(server), chief, ended
 
     return serve
+
+
+@pytest.mark.long
+def test_a_chief_ends_though_a_parameter_server_that_it_would_tell_is_dead():
+    program = f"""
+import tensorflow as tf
+from hookrun import cluster, events
+spec = {{"ps": ["127.0.0.1:1"], "worker": ["127.0.0.1:{free_ports(1)[0]}"]}}
+server = tf.distribute.Server(spec, job_name="worker", task_index=0)
+cluster.ReleaseParameterServersHook(server).on_stop(None, events.Stop(None, None))
+print("told")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stdout) == (0, "told\n"), done.stderr

@@ -52,11 +52,12 @@ def test_a_chief_that_is_killed_while_it_saves_leaves_intact_checkpoints(start_c
 
 
 @pytest.mark.parametrize("servers", [1, 2])
+@pytest.mark.parametrize("options", [[], ["--recover"]], ids=["documented loop", "sv.train"])
 def test_a_parameter_server_that_is_killed_three_times_costs_what_was_not_saved(
-    start_cluster, tmp_path, servers
+    start_cluster, tmp_path, servers, options
 ):
     cluster = start_cluster(ps=servers, chief=1, worker=1)
-    (*_, killed), chief, worker = start_all(cluster, tmp_path, "--save-secs", 1)
+    (*_, killed), chief, worker = start_all(cluster, tmp_path, "--save-secs", 1, *options)
     for _ in range(3):
         chief.expect("saved")
         killed.kill()
@@ -71,11 +72,15 @@ def test_a_parameter_server_that_is_killed_three_times_costs_what_was_not_saved(
         chief.expect("step")
         worker.expect("step")
         assert time.monotonic() - returned < 3
+    for process in (worker, chief):
+        process.say("stop")
+        assert process.status() == 0
 
 
-def test_everybody_ends_when_a_parameter_server_never_comes_back(start_cluster, tmp_path):
+@pytest.mark.parametrize("options", [[], ["--recover"]], ids=["documented loop", "sv.train"])
+def test_everybody_ends_when_a_parameter_server_never_comes_back(start_cluster, tmp_path, options):
     cluster = start_cluster(ps=1, chief=1, worker=1)
-    (server,), chief, worker = start_all(cluster, tmp_path, "--max-wait", 5)
+    (server,), chief, worker = start_all(cluster, tmp_path, "--max-wait", 5, *options)
 
     server.kill()
 

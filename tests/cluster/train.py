@@ -52,6 +52,7 @@ def main():
     parser.add_argument("--pace", type=float, default=0.01, help="seconds between two steps")
     parser.add_argument("--grace", type=float, default=8.0)
     parser.add_argument("--max-wait", type=float, help="seconds to wait for a session")
+    parser.add_argument("--recover", action="store_true", help="train with sv.train")
     parser.add_argument("--sync", type=int, default=0, help="replicas to aggregate")
     parser.add_argument("--partitioned", action="store_true")
     args = parser.parse_args()
@@ -104,10 +105,25 @@ def main():
                 ending = time.monotonic()
             say("done", now, f"{time.monotonic() - ending:.3f}")
 
+        def train_with_recovery():
+            def one_step(sess):
+                sess.run(train_op)
+                now = sess.run(step)
+                say("step", now)
+                if now >= args.last_step:
+                    sv.request_stop()
+                time.sleep(args.pace)
+
+            sv.on(signals.session_lost, lambda *_: say("lost"))
+            sv.on(signals.session_recovered, lambda _, event: say("ready", event.global_step))
+            bound = {} if args.max_wait is None else {"max_wait_secs": args.max_wait}
+            sv.train(one_step, master=server.target, config=task.session_config(), **bound)
+            say("done")
+
         while True:  # the documented loop
             start = time.monotonic()
             try:
-                train()
+                train_with_recovery() if args.recover else train()
             except tf.errors.AbortedError as error:
                 say("lost", type(error).__name__)
             except tf.errors.DeadlineExceededError:
