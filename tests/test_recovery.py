@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import hooks, signals
+from hookrun import hooks, session_maker, signals
 from hookrun.recovery import Recoveries, SessionLostError, call_within
 from tests.cluster.processes import free_ports
 
@@ -256,6 +256,43 @@ def test_a_session_that_is_not_there_in_time_says_what_is_missing(cluster, build
     for thread in threading.enumerate():
         if thread.name.startswith("hookrun-session"):
             thread.join(20)
+
+
+def test_init_fn_is_called_on_the_callers_thread_and_what_it_raises_is_no_lost_session(cluster, build):
+    cluster.start_ps()
+    seen = []
+
+    def init_fn(sess):
+        seen.append((threading.current_thread(), v1.get_default_graph() is sess.graph))
+        if len(seen) == 1:
+            time.sleep(1.2)  # it is the time that must not count as waiting
+        elif len(seen) == 2:
+            raise tf.errors.AbortedError(None, None, "of init_fn")
+        else:
+            cluster.kill_ps()
+            sess.run(model.step)
+
+    model = build(None, init_fn=init_fn)
+    with model.sv.managed_session(**cluster.master, max_wait_secs=1) as sess:
+        assert sess.run(model.train_op) == 1
+    model = build(None, init_fn=init_fn)
+    with pytest.raises(tf.errors.AbortedError, match="of init_fn") as raised:
+        model.sv.train(lambda sess: None, **cluster.master)
+    assert not isinstance(raised.value, SessionLostError)
+    with pytest.raises(SessionLostError):
+        model.sv.train(lambda sess: None, max_recoveries=0, **cluster.master)
+    assert seen == [(threading.current_thread(), True)] * 3
+
+
+def test_tasks_that_do_not_answer_are_asked_at_once(monkeypatch):
+    def connect(address, timeout):
+        time.sleep(timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr("hookrun.session_maker.socket.create_connection", connect)
+    begin = time.monotonic()
+    assert session_maker._accepting(f"10.0.0.1:{port}" for port in range(40)) == set()
+    assert time.monotonic() - begin < 2
 
 
 def test_recoveries_are_counted_within_the_period_and_wait_longer_each_time():
