@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 
 import tensorflow as tf
 
+from hookrun.signals import SessionGoneError
+
 __all__ = ["LOST", "CallersThread", "Recoveries", "SessionLostError", "call_within", "growing_waits"]
 
 _logger = logging.getLogger(__name__)
@@ -33,7 +35,7 @@ _FIRST_WAIT_SECS = 0.5
 _POLL_SECS = 0.25
 
 
-class SessionLostError(tf.errors.AbortedError, tf.errors.UnavailableError):
+class SessionLostError(tf.errors.AbortedError, tf.errors.UnavailableError, SessionGoneError):
     """A worker or a parameter server went away, and the session with it.
 
     It is both a `tf.errors.AbortedError` and a `tf.errors.UnavailableError`, so that a loop that retries on

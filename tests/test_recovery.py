@@ -295,6 +295,81 @@ def test_tasks_that_do_not_answer_are_asked_at_once(monkeypatch):
     assert time.monotonic() - begin < 2
 
 
+def test_services_that_meet_a_lost_session_are_no_failures_and_it_leaves_as_one_error(
+    cluster, build, caplog, tmp_path
+):
+    caplog.set_level(logging.INFO, "hookrun")
+    cluster.start_ps()
+    told = Told()
+    met = threading.Event()
+    model = build(tmp_path, hooks=[told], save_model_secs=0.05)
+    threads = []
+    model.sv.on(signals.session_lost, lambda sv, event: threads.append(threading.current_thread()))
+    model.sv.on(signals.session_recovered, lambda sv, event: threads.append(threading.current_thread()))
+
+    def loop(sess):
+        try:
+            sess.run(model.step)
+        except SessionLostError:
+            met.set()
+            raise
+
+    with pytest.raises(SessionLostError):
+        with model.sv.managed_session(**cluster.master) as sess:
+            model.sv.loop(0.01, loop, args=[sess])
+            cluster.kill_ps()
+            assert met.wait(30)
+            model.sv.wait_for_stop()
+            sess.run(model.train_op)
+    assert told.of == ["created", "SessionLostError", "stop"]
+
+    told.of.clear()
+    cluster.start_ps()
+
+    def step(sess):
+        sess.run(model.train_op)
+        if told.recovered:
+            model.sv.request_stop()
+        elif sess.last_step == 3:
+            cluster.kill_ps()
+            cluster.start_ps()
+            model.sv.wait_for_stop()  # the checkpoint timer meets it
+
+    model.sv.train(step, **cluster.master)
+    assert told.of == ["created", "SessionLostError", "stop", "created", "recovered", "stop"]
+    assert threads == [threading.current_thread()] * 3
+    assert "CheckpointHook.on_checkpoint_due met a lost session" in caplog.text
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+def test_only_a_run_loses_the_session_not_the_program_nor_a_hook_that_raises_what_one_would(cluster, build):
+    cluster.start_ps()
+
+    class Raises(hooks.Hook):
+        def __init__(self, method):
+            setattr(self, method, self.fail)
+
+        def fail(self, *args):
+            raise tf.errors.UnavailableError(None, None, "of a hook")
+
+        def before_run(self, context):
+            return None
+
+    for method in ("before_run", "after_run"):
+        kind = type("Hook", (Raises,), {method: Raises.fail})
+        model = build(None, hooks=[kind(method)])
+        with pytest.raises(tf.errors.UnavailableError, match="of a hook") as raised:
+            model.sv.train(lambda sess, model=model: sess.run(model.train_op), **cluster.master)
+        assert not isinstance(raised.value, SessionLostError)
+
+    def fail(sess):
+        raise tf.errors.AbortedError(None, None, "of the program")
+
+    with pytest.raises(tf.errors.AbortedError, match="of the program") as raised:
+        build(None).sv.train(fail, **cluster.master)
+    assert not isinstance(raised.value, SessionLostError)
+
+
 def test_recoveries_are_counted_within_the_period_and_wait_longer_each_time():
     now = [0.0]
     error = SessionLostError(tf.errors.UnavailableError(None, None, "gone"))
