@@ -370,6 +370,24 @@ def test_only_a_run_loses_the_session_not_the_program_nor_a_hook_that_raises_wha
     assert not isinstance(raised.value, SessionLostError)
 
 
+def test_a_stop_that_is_requested_while_train_recovers_ends_it(cluster, build, monkeypatch):
+    cluster.start_ps()
+    sessions = []
+
+    def lose(sess):
+        sessions.append(sess)
+        sess._raise_lost(tf.errors.UnavailableError(None, None, "gone"))
+
+    monkeypatch.setattr(Recoveries, "next_wait_secs", lambda self, error: 60.0)
+    model = build(None)
+    stopper = threading.Timer(0.3, lambda: model.sv.request_stop())
+    model.sv.on(signals.session_lost, lambda sv, event: stopper.start())
+    with pytest.raises(SessionLostError, match="gone"):
+        model.sv.train(lose, **cluster.master)
+    stopper.join()
+    assert len(sessions) == 1
+
+
 def test_recoveries_are_counted_within_the_period_and_wait_longer_each_time():
     now = [0.0]
     error = SessionLostError(tf.errors.UnavailableError(None, None, "gone"))
