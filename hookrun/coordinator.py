@@ -30,11 +30,21 @@ class Coordinator(tf.train.Coordinator):
         self.error: BaseException | None = None
         """The first error reported since the last `clear_stop`, or an interrupt; None without."""
         self._threads: set[threading.Thread] = set()
+        self._stop_requested = False
 
     @property
     def threads(self) -> frozenset[threading.Thread]:
         """The threads registered since the last `join`."""
         return frozenset(self._threads)
+
+    @property
+    def stop_requested(self) -> bool:
+        """True when a stop without an error was requested since the last `clear_stop`, not by `end` alone."""
+        return self._stop_requested
+
+    def end(self) -> None:
+        """Have the threads stop because the session ends, which nobody requested."""
+        self._report(None)
 
     def request_stop(self, ex: BaseException | tuple[Any, Any, Any] | None = None) -> None:
         """Request that the threads stop; see `tf.train.Coordinator.request_stop`.
@@ -49,7 +59,11 @@ class Coordinator(tf.train.Coordinator):
         error = ex[1] if isinstance(ex, tuple) and len(ex) == 3 else ex
         if error is not None and not isinstance(error, BaseException):
             raise TypeError(f"ex must be an exception or an exc_info tuple, not {ex!r}")
-        self._report(None if isinstance(error, tf.errors.OutOfRangeError) else error)
+        if isinstance(error, tf.errors.OutOfRangeError):
+            error = None
+        if error is None:
+            self._stop_requested = True
+        self._report(error)
 
     def fail(self, error: BaseException) -> None:
         """Request a stop because of `error`, which is kept even when a stop was requested before it.
@@ -68,6 +82,7 @@ class Coordinator(tf.train.Coordinator):
         """Forget the stop request and the error of the session before."""
         with self._report_lock:
             self.error = None
+            self._stop_requested = False
             super().clear_stop()
 
     def register_thread(self, thread: threading.Thread) -> None:

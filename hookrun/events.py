@@ -106,15 +106,15 @@ class CheckpointSaved:
 
 @dataclass(slots=True)
 class SessionLost:
-    """A worker or a parameter server went away, and the session with it."""
+    """A worker or a parameter server went away, and the session with it: told before its `Stop`."""
 
     error: BaseException
-    """What the step ran into."""
+    """What a step or a service ran into, a `hookrun.SessionLostError`; each run of the session raises it."""
 
 
 @dataclass(slots=True)
 class SessionRecovered:
-    """Training goes on in a new session."""
+    """`Supervisor.train` goes on in a new session: told after its `SessionCreated`."""
 
     session: Session
     """The new session."""

@@ -8,16 +8,21 @@ caller said and then left to itself: it ends when the task answers, or with the 
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
+import queue
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from typing import Any, TypeVar
 
 import tensorflow as tf
 
-__all__ = ["LOST", "Recoveries", "SessionLostError", "call_within", "growing_waits"]
+from hookrun.signals import SessionGoneError
+
+__all__ = ["LOST", "CallersThread", "Recoveries", "SessionLostError", "call_within", "growing_waits"]
 
 _logger = logging.getLogger(__name__)
 
@@ -27,9 +32,10 @@ LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)
 """What a run of a session raises when a task of its cluster went away, or came back as another process."""
 
 _FIRST_WAIT_SECS = 0.5
+_POLL_SECS = 0.25
 
 
-class SessionLostError(tf.errors.AbortedError, tf.errors.UnavailableError):
+class SessionLostError(tf.errors.AbortedError, tf.errors.UnavailableError, SessionGoneError):
     """A worker or a parameter server went away, and the session with it.
 
     It is both a `tf.errors.AbortedError` and a `tf.errors.UnavailableError`, so that a loop that retries on
@@ -101,13 +107,66 @@ def growing_waits(longest_secs: float) -> Iterator[float]:
         secs = min(2 * secs, longest_secs)
 
 
+class CallersThread:
+    """The thread that waits in `call_within`: it calls what the blocked one asks it to call."""
+
+    def __init__(self) -> None:
+        self._asked: queue.SimpleQueue[tuple[futures.Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._left = False
+
+    def call(self, function: Callable[[], _Result]) -> _Result:
+        """Have `function` called by the thread that waits; on any other one.
+
+        Raises:
+          BaseException: What it raised.
+          futures.CancelledError: If nobody waits any more.
+        """
+        future: futures.Future[_Result] = futures.Future()
+        with self._lock:
+            if self._left:
+                raise futures.CancelledError
+            self._asked.put((future, function))
+        return future.result()
+
+    def serve(self, secs: float) -> float:
+        """Wait for something to be asked, so many seconds at most, and do it; return how long that took."""
+        try:
+            future, function = self._asked.get(timeout=secs)
+        except queue.Empty:
+            return 0.0
+        start = time.monotonic()
+        try:
+            result = function()
+        except BaseException as error:
+            future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            future.set_result(result)
+        return time.monotonic() - start
+
+    def wake(self) -> None:
+        """End the `serve` that waits."""
+        self._asked.put((futures.Future(), lambda: None))
+
+    def leave(self) -> None:
+        """Serve no more."""
+        with self._lock:
+            self._left = True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                future, _ = self._asked.get_nowait()
+                future.cancel()
+
+
 def call_within(
     name: str,
     call: Callable[[], _Result],
     deadline: float,
     *,
     waiting: Callable[[], None] = lambda: None,
-    longest_wait_secs: float = 30.0,
+    callers_thread: CallersThread | None = None,
     too_late: Callable[[_Result], object] = lambda result: None,
 ) -> _Result:
     """Make a call that may block in C++, on a thread of its own, and wait for it until the deadline.
@@ -117,9 +176,9 @@ def call_within(
     Args:
       name: The thread's name.
       call: The call.
-      deadline: A time of `time.monotonic`.
-      waiting: Called at growing intervals while the call blocks.
-      longest_wait_secs: The longest of these intervals.
+      deadline: A time of `time.monotonic`; what `callers_thread` calls does not count.
+      waiting: Called every 0.25 s while the call blocks; what it raises ends the wait.
+      callers_thread: How the call may have something called by the thread that waits.
       too_late: Called on that thread with a result that nobody waits for any more.
 
     Returns:
@@ -134,6 +193,7 @@ def call_within(
     given_up = False
     results: list[_Result] = []
     errors: list[BaseException] = []
+    callers_thread = callers_thread or CallersThread()
 
     def make_call() -> None:
         try:
@@ -147,12 +207,16 @@ def call_within(
             if late:
                 too_late(result)
         done.set()
+        callers_thread.wake()
 
     thread = threading.Thread(target=make_call, name=name, daemon=True)
     thread.start()
-    waits = growing_waits(longest_wait_secs)
     try:
-        while not done.wait(max(0.0, min(next(waits), deadline - time.monotonic()))):
+        while not done.is_set():
+            left = deadline - time.monotonic()
+            deadline += callers_thread.serve(max(0.0, min(_POLL_SECS, left)))
+            if done.is_set():
+                break
             if time.monotonic() >= deadline:
                 raise TimeoutError(name)
             waiting()
@@ -163,6 +227,8 @@ def call_within(
         for result in late_results:  # it came in the moment between
             too_late(result)
         raise
+    finally:
+        callers_thread.leave()
     thread.join()
     if errors:
         raise errors[0]

@@ -76,14 +76,9 @@ class ManagedSession(tf.compat.v1.Session):
           SessionLostError: If a task of the cluster went away; every later run raises it too.
         """
         run_hooks = self._training_steps.run_hooks
-        try:
-            if run_hooks.present:
-                return run_hooks.run(self, self._run_and_tell, fetches, feed_dict, options, run_metadata)
-            return self._run_and_tell(fetches, feed_dict, options, run_metadata)
-        except LOST as error:
-            if self._training_steps.coord.error is not None:  # it may be that of a hook
-                raise
-            self._raise_lost(error)
+        if run_hooks.present:
+            return run_hooks.run(self, self._run_and_tell, fetches, feed_dict, options, run_metadata)
+        return self._run_and_tell(fetches, feed_dict, options, run_metadata)
 
     def _run_and_tell(
         self,
@@ -97,7 +92,7 @@ class ManagedSession(tf.compat.v1.Session):
         steps = self._training_steps
         plan = steps.plan(fetches, feed_dict)
         if plan is None:
-            return after(super().run(fetches, feed_dict, options, run_metadata))
+            return after(self._run_raw(fetches, feed_dict, options, run_metadata))
         if not plan.writes:
             return after(self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)[0])
         if not plan.step_ops:
@@ -139,16 +134,21 @@ class ManagedSession(tf.compat.v1.Session):
                     return prepared(feed_dict, inline.choice)
                 except NotPreparable:  # because of a value that is fed
                     pass
+                except LOST as error:
+                    self._raise_lost(error)
         parts = variant.parts
         if len(parts) == 1:
-            return [super().run(parts[0], feed_dict, options, run_metadata)]
-        results: list[Any] = super().run(parts, feed_dict, options, run_metadata)
+            return [self._run_raw(parts[0], feed_dict, options, run_metadata)]
+        results: list[Any] = self._run_raw(parts, feed_dict, options, run_metadata)
         return results
 
     def run_without_hooks(
         self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
     ) -> Any:
         """Run as `tf.compat.v1.Session.run` does: no training step, and no hook sees it."""
+        return self._run_raw(fetches, feed_dict, options, run_metadata)
+
+    def _run_raw(self, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any) -> Any:
         try:
             return super().run(fetches, feed_dict, options, run_metadata)
         except LOST as error:
@@ -158,7 +158,7 @@ class ManagedSession(tf.compat.v1.Session):
         """Raise what tells that the session is lost, if it is remote; from now on each run does."""
         if not self.sess_str or isinstance(error, SessionLostError):
             raise error
-        lost = self._lost = SessionLostError(error)
+        lost = self._lost = self._lost or SessionLostError(error)
         # A lost session may come to life again, when another one has taken its place.
         self.run = self.run_without_hooks = functools.partial(_raise, lost)  # type: ignore[method-assign]
         raise lost from error

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import socket
+import threading
 import time
+import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import tensorflow as tf
 
 from hookrun import restore, tf_internals
-from hookrun.recovery import LOST, SessionLostError, call_within, growing_waits
+from hookrun.recovery import LOST, CallersThread, SessionLostError, call_within, growing_waits
 from hookrun.session import as_int
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ _logger = logging.getLogger(__name__)
 How = Literal["adopted", "restored", "initialized"]
 
 _RUN_ID_FILE = "hookrun_run_id"
-_CONNECT_SECS = 0.5
+_CONNECT_SECS, _PROBES_SECS = 0.5, 0.7
 _NAMES_TOLD = 10
 
 
@@ -43,7 +46,8 @@ class Made(NamedTuple):
 class SessionMaker:
     """Makes the sessions of a Supervisor on one master, each within a bound.
 
-    On a remote master, what may block in TensorFlow's C++ is done on the thread ``hookrun-session-maker``.
+    On a remote master, what may block in TensorFlow's C++ is done on the thread ``hookrun-session-maker``;
+    the program's own `init_fn` is called on the caller's.
 
     Args:
       supervisor: The Supervisor.
@@ -114,6 +118,17 @@ class SessionMaker:
             self._deadline += self._max_wait_secs  # the manager waits for the checkpoint by itself
         supervisor = self._supervisor
         marked = self._remote and run_id is not None and supervisor.global_step is not None
+        callers_thread = CallersThread()
+        errors_of_init_fn: list[Exception] = []
+
+        def call_init_fn(session: Any) -> None:
+            assert init_fn is not None
+            try:
+                callers_thread.call(functools.partial(init_fn, session))
+            except Exception as error:
+                if not _is_of_tensorflow(error):
+                    errors_of_init_fn.append(error)
+                raise
 
         def prepare() -> Made:
             mark = _Mark(self._master, self._config, supervisor.global_step) if marked else None
@@ -132,7 +147,7 @@ class SessionMaker:
                 max_wait_secs=self._max_wait_secs,
                 config=self._config,
                 init_feed_dict=init_feed_dict,
-                init_fn=init_fn,
+                init_fn=call_init_fn if self._remote and init_fn is not None else init_fn,
             )
             if mark is not None and run_id is not None:
                 mark.write(run_id())
@@ -142,10 +157,10 @@ class SessionMaker:
             return Made(session, "initialized" if restored is None else "restored", restored)
 
         try:
-            made: Made = self._call(prepare)
+            made: Made = self._call(prepare, callers_thread)
             return made
         except LOST as error:
-            if not self._remote or isinstance(error, SessionLostError):
+            if not self._remote or isinstance(error, SessionLostError) or error in errors_of_init_fn:
                 raise
             raise SessionLostError(error) from error
 
@@ -188,21 +203,29 @@ class SessionMaker:
         more = f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
         return f"variables not initialized: {', '.join(names[:_NAMES_TOLD])}{more}" if names else "not ready"
 
-    def _call(self, call: Callable[[], Any]) -> Any:
+    def _call(self, call: Callable[[], Any], callers_thread: CallersThread | None = None) -> Any:
         if not self._remote:
             return call()
+        waits = growing_waits(self._longest_wait_secs)
+        next_line = time.monotonic() + next(waits)
 
         def call_in_graph() -> Any:
             with self._supervisor.graph.as_default():
                 return call()
+
+        def say_what_is_missing() -> None:
+            nonlocal next_line
+            if time.monotonic() >= next_line:
+                _logger.info("Waiting for a session of %s: %s", self._master, self._silent())
+                next_line = time.monotonic() + next(waits)
 
         try:
             return call_within(
                 "hookrun-session-maker",
                 call_in_graph,
                 self._deadline,
-                waiting=lambda: _logger.info("Waiting for a session of %s: %s", self._master, self._silent()),
-                longest_wait_secs=self._longest_wait_secs,
+                waiting=say_what_is_missing,
+                callers_thread=callers_thread,
                 too_late=_close_session_of,
             )
         except TimeoutError:
@@ -216,7 +239,9 @@ class SessionMaker:
 
     def _silent(self) -> str:
         """Which tasks accept no connection."""
-        silent = [f"{name} ({address})" for name, address in self._tasks() if not _accepts(address)]
+        tasks = dict(self._tasks())
+        accepting = _accepting(tasks.values())
+        silent = [f"{name} ({address})" for name, address in tasks.items() if address not in accepting]
         return f"no answer from {', '.join(silent)}" if silent else "every known task accepts connections"
 
     def _tasks(self) -> Iterator[tuple[str, str]]:
@@ -294,6 +319,26 @@ def _step_of(checkpoint: str, global_step: Any) -> int:
     return as_int(tf.train.load_variable(checkpoint, global_step.op.name))
 
 
+def _accepting(addresses: Iterable[str]) -> set[str]:
+    """Those that accept a connection, asked all at once."""
+    accepting: set[str] = set()
+
+    def ask(address: str) -> None:
+        if _accepts(address):
+            accepting.add(address)
+
+    threads = [
+        threading.Thread(target=ask, args=(address,), name="hookrun-task-probe", daemon=True)
+        for address in set(addresses)
+    ]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + _PROBES_SECS
+    for thread in threads:  # to look up a name may take longer
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return set(accepting)
+
+
 def _accepts(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
@@ -301,6 +346,14 @@ def _accepts(address: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def _is_of_tensorflow(error: Exception) -> bool:
+    """True for what TensorFlow raised, as a run does; False for what the program did."""
+    module = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] == "tensorflow"
 
 
 def _close_session_of(made: Any) -> None:

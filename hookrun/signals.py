@@ -8,8 +8,8 @@
 | `checkpoint_due` | every `save_model_secs`; every `save_model_steps` | timer; the step's |
 | `checkpoint_saving` | before the model is taken for a checkpoint, between two steps | the one that saves |
 | `checkpoint_saved` | after a checkpoint is complete and visible | the one that saved |
-| `session_lost` | when a worker or parameter server went away | the one that ran into it |
-| `session_recovered` | when training goes on after that | the one that ran into it |
+| `session_lost` | when a worker or parameter server went away, before `stop` | the caller's |
+| `session_recovered` | when `Supervisor.train` goes on after that, before its first step | the caller's |
 | `stop` | once per session, at its end, clean or not, the session still open | the caller's |
 
 They are blinker signals with the Supervisor as sender: ``signals.step.connect(fn, sender=sv)`` works as
@@ -32,6 +32,7 @@ from typing import Any
 import blinker
 
 __all__ = [
+    "SessionGoneError",
     "Signal",
     "checkpoint_due",
     "checkpoint_saved",
@@ -57,6 +58,10 @@ Failures = tuple[Exception | None, BaseException | None]
 """The error and the interrupt to be raised once all receivers were called."""
 
 NO_FAILURES: Failures = (None, None)
+
+
+class SessionGoneError(Exception):
+    """What a receiver raises that met the end of its session: not logged as a failure of its own."""
 
 
 class _ConnectionOrder(MutableSet[Any]):
@@ -207,7 +212,10 @@ class Signal(blinker.NamedSignal):
         first, interrupt = earlier
         if not isinstance(error, Exception):
             return first, interrupt or error
-        _logger.error("%s failed in %s", receiver_name(receiver), self.name, exc_info=error)
+        if isinstance(error, SessionGoneError):
+            _logger.info("%s met a lost session in %s", receiver_name(receiver), self.name)
+        else:
+            _logger.error("%s failed in %s", receiver_name(receiver), self.name, exc_info=error)
         if first is None and getattr(receiver, "on_error", "stop") != "log":
             first = error
             if failed is not None:
@@ -270,6 +278,8 @@ summary_due = Signal("summary_due", "Sent when it is time to write summaries.")
 checkpoint_due = Signal("checkpoint_due", "Sent when it is time to save a checkpoint.")
 checkpoint_saving = Signal("checkpoint_saving", "Sent before the model is taken for a checkpoint.")
 checkpoint_saved = Signal("checkpoint_saved", "Sent after a checkpoint is complete and visible.")
-session_lost = Signal("session_lost", "Sent when a worker or a parameter server went away.")
-session_recovered = Signal("session_recovered", "Sent when training goes on after a lost session.")
+session_lost = Signal("session_lost", "Sent before `stop` when a worker or a parameter server went away.")
+session_recovered = Signal(
+    "session_recovered", "Sent when `train` goes on in a new session after a lost one."
+)
 stop = Signal("stop", "Sent once per session when it ends, cleanly or not, the session still open.")

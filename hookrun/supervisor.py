@@ -164,6 +164,7 @@ class Supervisor(Bus):
         self._inline_steps: InlineSteps = inline_steps
         self._adopt_live_model = adopt_live_model
         self._run_id: str | None = None
+        self._recovering = False
         self._recovery_wait_secs = recovery_wait_secs or 0.0
         self._graph = tf.compat.v1.get_default_graph() if graph is None else graph
         self._init_feed_dict = init_feed_dict
@@ -544,7 +545,8 @@ class Supervisor(Bus):
           recovery_period_secs: Seconds.
 
         Raises:
-          SessionLostError: If the session was lost after `max_recoveries`.
+          SessionLostError: If the session was lost after `max_recoveries`, or a stop was requested before
+            or during the wait: what was not saved is lost.
           tf.errors.DeadlineExceededError: If there was no session after `max_wait_secs`.
           Exception: The first error of the training.
           TypeError, ValueError: If an argument is not what it should be; the message says which.
@@ -561,6 +563,7 @@ class Supervisor(Bus):
             sess: ManagedSession | None = None
             try:
                 with self.managed_session(master, config, max_wait_secs=max_wait_secs) as sess:
+                    self._recovering = False
                     if master:  # told of each step, the session knows the last one when it is lost
                         self._connect(_step_keeper(), owner=sess)
                     if last_step is not None:
@@ -570,11 +573,18 @@ class Supervisor(Bus):
                 return
             except SessionLostError as error:
                 lost = error
+            finally:
+                self._recovering = False
             if sess is not None:
                 last_step = max(sess.last_step, last_step or 0)
             secs = recoveries.next_wait_secs(lost)
+            if self._coord.stop_requested:
+                raise lost
+            self._coord.clear_stop()
+            if self._coord.wait_for_stop(secs):
+                raise self._coord.error or lost
+            self._recovering = True
             del lost, sess  # with what its traceback holds
-            time.sleep(secs)
 
     def _tell_of_recovery(self, sess: ManagedSession, last_step: int, at_first: HookState) -> None:
         assert self._made is not None
@@ -622,7 +632,8 @@ class Supervisor(Bus):
           Exception: What a hook raised in `on_session_created`; the session is closed then.
         """
         self._end_session_before()
-        self._coord.clear_stop()
+        if not self._recovering:  # else a stop that was requested meanwhile is kept
+            self._coord.clear_stop()
         self._warn_of_added_ops()
         master = target_of(master)
         if self._summary_writer is not None:
@@ -883,7 +894,7 @@ class Supervisor(Bus):
         deadline = time.monotonic() + grace_secs
         session, self._session = self._session, None
         joined = self._coord.threads | frozenset(threads or ())
-        self._coord.request_stop()
+        self._coord.end()
         with contextlib.ExitStack() as ending:  # its callbacks run from the last to the first
             stragglers: list[str] = []
             ending.callback(lambda: self._raise_first_error(stragglers, ignore_live_threads, interrupt))

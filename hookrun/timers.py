@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from hookrun.signals import SessionGoneError
+
 if TYPE_CHECKING:
     from hookrun.coordinator import Coordinator
 
 __all__ = ["TimerThread", "next_tick"]
 
 _logger = logging.getLogger(__name__)
+
+
+_NO_FAILURES = (tf.errors.OutOfRangeError, SessionGoneError)
+"""The end of the input, and that of the session."""
 
 
 class TimerThread(threading.Thread):
@@ -63,7 +69,7 @@ class TimerThread(threading.Thread):
                 else:
                     self._call_at_boundaries(self._interval_secs)
         except BaseException as error:  # the coordinator raises it again on the main thread
-            if self._coord.should_stop() or isinstance(error, tf.errors.OutOfRangeError):
+            if self._coord.should_stop() or isinstance(error, _NO_FAILURES):
                 _logger.info("Thread %s ended with %s: %s", self.name, type(error).__name__, error)
             else:
                 _logger.error("Thread %s failed: %s", self.name, error, exc_info=error)

@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import hooks, signals
+from hookrun import hooks, session_maker, signals
 from hookrun.recovery import Recoveries, SessionLostError, call_within
 from tests.cluster.processes import free_ports
 
@@ -256,6 +256,136 @@ def test_a_session_that_is_not_there_in_time_says_what_is_missing(cluster, build
     for thread in threading.enumerate():
         if thread.name.startswith("hookrun-session"):
             thread.join(20)
+
+
+def test_init_fn_is_called_on_the_callers_thread_and_what_it_raises_is_no_lost_session(cluster, build):
+    cluster.start_ps()
+    seen = []
+
+    def init_fn(sess):
+        seen.append((threading.current_thread(), v1.get_default_graph() is sess.graph))
+        if len(seen) == 1:
+            time.sleep(1.2)  # it is the time that must not count as waiting
+        elif len(seen) == 2:
+            raise tf.errors.AbortedError(None, None, "of init_fn")
+        else:
+            cluster.kill_ps()
+            sess.run(model.step)
+
+    model = build(None, init_fn=init_fn)
+    with model.sv.managed_session(**cluster.master, max_wait_secs=1) as sess:
+        assert sess.run(model.train_op) == 1
+    model = build(None, init_fn=init_fn)
+    with pytest.raises(tf.errors.AbortedError, match="of init_fn") as raised:
+        model.sv.train(lambda sess: None, **cluster.master)
+    assert not isinstance(raised.value, SessionLostError)
+    with pytest.raises(SessionLostError):
+        model.sv.train(lambda sess: None, max_recoveries=0, **cluster.master)
+    assert seen == [(threading.current_thread(), True)] * 3
+
+
+def test_tasks_that_do_not_answer_are_asked_at_once(monkeypatch):
+    def connect(address, timeout):
+        time.sleep(timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr("hookrun.session_maker.socket.create_connection", connect)
+    begin = time.monotonic()
+    assert session_maker._accepting(f"10.0.0.1:{port}" for port in range(40)) == set()
+    assert time.monotonic() - begin < 2
+
+
+def test_services_that_meet_a_lost_session_are_no_failures_and_it_leaves_as_one_error(
+    cluster, build, caplog, tmp_path
+):
+    caplog.set_level(logging.INFO, "hookrun")
+    cluster.start_ps()
+    told = Told()
+    met = threading.Event()
+    model = build(tmp_path, hooks=[told], save_model_secs=0.05)
+    threads = []
+    model.sv.on(signals.session_lost, lambda sv, event: threads.append(threading.current_thread()))
+    model.sv.on(signals.session_recovered, lambda sv, event: threads.append(threading.current_thread()))
+
+    def loop(sess):
+        try:
+            sess.run(model.step)
+        except SessionLostError:
+            met.set()
+            raise
+
+    with pytest.raises(SessionLostError):
+        with model.sv.managed_session(**cluster.master) as sess:
+            model.sv.loop(0.01, loop, args=[sess])
+            cluster.kill_ps()
+            assert met.wait(30)
+            model.sv.wait_for_stop()
+            sess.run(model.train_op)
+    assert told.of == ["created", "SessionLostError", "stop"]
+
+    told.of.clear()
+    cluster.start_ps()
+
+    def step(sess):
+        sess.run(model.train_op)
+        if told.recovered:
+            model.sv.request_stop()
+        elif sess.last_step == 3:
+            cluster.kill_ps()
+            cluster.start_ps()
+            model.sv.wait_for_stop()  # the checkpoint timer meets it
+
+    model.sv.train(step, **cluster.master)
+    assert told.of == ["created", "SessionLostError", "stop", "created", "recovered", "stop"]
+    assert threads == [threading.current_thread()] * 3
+    assert "CheckpointHook.on_checkpoint_due met a lost session" in caplog.text
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+def test_only_a_run_loses_the_session_not_the_program_nor_a_hook_that_raises_what_one_would(cluster, build):
+    cluster.start_ps()
+
+    class Raises(hooks.Hook):
+        def __init__(self, method):
+            setattr(self, method, self.fail)
+
+        def fail(self, *args):
+            raise tf.errors.UnavailableError(None, None, "of a hook")
+
+        def before_run(self, context):
+            return None
+
+    for method in ("before_run", "after_run"):
+        kind = type("Hook", (Raises,), {method: Raises.fail})
+        model = build(None, hooks=[kind(method)])
+        with pytest.raises(tf.errors.UnavailableError, match="of a hook") as raised:
+            model.sv.train(lambda sess, model=model: sess.run(model.train_op), **cluster.master)
+        assert not isinstance(raised.value, SessionLostError)
+
+    def fail(sess):
+        raise tf.errors.AbortedError(None, None, "of the program")
+
+    with pytest.raises(tf.errors.AbortedError, match="of the program") as raised:
+        build(None).sv.train(fail, **cluster.master)
+    assert not isinstance(raised.value, SessionLostError)
+
+
+def test_a_stop_that_is_requested_while_train_recovers_ends_it(cluster, build, monkeypatch):
+    cluster.start_ps()
+    sessions = []
+
+    def lose(sess):
+        sessions.append(sess)
+        sess._raise_lost(tf.errors.UnavailableError(None, None, "gone"))
+
+    monkeypatch.setattr(Recoveries, "next_wait_secs", lambda self, error: 60.0)
+    model = build(None)
+    stopper = threading.Timer(0.3, lambda: model.sv.request_stop())
+    model.sv.on(signals.session_lost, lambda sv, event: stopper.start())
+    with pytest.raises(SessionLostError, match="gone"):
+        model.sv.train(lose, **cluster.master)
+    stopper.join()
+    assert len(sessions) == 1
 
 
 def test_recoveries_are_counted_within_the_period_and_wait_longer_each_time():

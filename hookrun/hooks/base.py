@@ -5,6 +5,7 @@ The life of a hook, with the thread that calls each method::
     hook.setup_graph(supervisor)                  # in Supervisor(...), on the caller's thread
     for each session:
         hook.on_session_created(...)              # the caller's thread, before any service starts
+        hook.on_session_recovered(...)            # the caller's thread, in `train` after a lost session
         while training goes on:
             hook.before_run(...)                  # the thread that runs, before each run of the program
             hook.after_run(...)                   # the same, after it
@@ -13,6 +14,7 @@ The life of a hook, with the thread that calls each method::
             hook.on_checkpoint_due(...)           # the checkpoint timer's thread
             hook.on_checkpoint_saving(...)        # the thread that saves, between two steps
             hook.on_checkpoint_saved(...)         # the thread that saved
+        hook.on_session_lost(...)                 # the caller's thread, if a task of the cluster went away
         hook.on_stop(...)                         # the caller's thread, the session still open
 """
 
@@ -101,10 +103,12 @@ class Hook:
         """Called after a checkpoint is complete and visible, on the thread that saved it."""
 
     def on_session_lost(self, supervisor: Supervisor, event: events.SessionLost) -> None:
-        """Called when a worker or a parameter server went away, on the thread that ran into it."""
+        """Called when a worker or a parameter server went away, on the caller's thread, before `on_stop`. The
+        services have stopped; runs of the session raise `event.error`."""
 
     def on_session_recovered(self, supervisor: Supervisor, event: events.SessionRecovered) -> None:
-        """Called when training goes on after a lost session, on the thread that ran into it."""
+        """Called when `Supervisor.train` goes on after a lost session, on the caller's thread: after
+        `on_session_created` of the new one, before its first step. Timers and queue runners run already."""
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         """Called once per session when it ends, cleanly or not, on the caller's thread. The services have
