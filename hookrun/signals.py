@@ -32,7 +32,6 @@ from typing import Any
 import blinker
 
 __all__ = [
-    "SessionGoneError",
     "Signal",
     "checkpoint_due",
     "checkpoint_saved",
