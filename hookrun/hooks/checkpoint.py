@@ -109,7 +109,7 @@ class CheckpointHook(Hook):
         self._saved_step = None if event.restored_from is None else event.global_step
         self._failures = 0
         self._writer = futures.ThreadPoolExecutor(1, "hookrun-checkpoint-writer")
-        self._pending: futures.Future[None] | None = None
+        self._pending: futures.Future[None] | None = None  # done once written: who is told then may take long
         # Before any hook is stopped, as the other services end before that.
         self._at_stop = supervisor.on(
             signals.stop, self._end_writer, name=f"{self.name}._end_writer", priority=-math.inf
@@ -168,11 +168,14 @@ class CheckpointHook(Hook):
                 state = self._state_to_save(supervisor, session)
                 if snapshots is not None:
                     save = functools.partial(snapshots.take().save, step=step)
-                    self._pending = self._writer.submit(
-                        self._save_behind, supervisor, session, step, save, state
+                    self._pending = futures.Future()
+                    self._writer.submit(
+                        self._save_behind, supervisor, session, step, save, state, self._pending
                     )
                     return
                 path = self._write(supervisor, session, step, state, at_end)
+                if path is not None:
+                    self._saved_step = step
             break
         self._announce(supervisor, session, step, path, state)
 
@@ -188,6 +191,7 @@ class CheckpointHook(Hook):
         step: int | None,
         save: Callable[[str], str | None],
         state: HookState,
+        written: futures.Future[None],
     ) -> None:
         """Called on the writer's thread, while training goes on."""
         assert self._directory is not None
@@ -196,9 +200,13 @@ class CheckpointHook(Hook):
                 try:
                     _logger.info("Saving checkpoint to path %s", supervisor.save_path)
                     path = self._directory.add(save, state)
+                    if path is not None:
+                        self._saved_step = step
                 except _STORAGE_ERRORS as error:
                     self._failed(step, error)
                     return
+                finally:
+                    written.set_result(None)
                 self._announce(supervisor, session, step, path, state)
         except Exception as error:  # reaches the training as that of a receiver does
             _logger.exception("%s failed", self.name)
@@ -246,7 +254,6 @@ class CheckpointHook(Hook):
         """Tell of the checkpoint at `path`, if one was saved."""
         if path is None:
             return
-        self._saved_step = step
         if supervisor.summary_writer is not None and step is not None:
             log = tf.compat.v1.SessionLog(
                 status=tf.compat.v1.SessionLog.CHECKPOINT, checkpoint_path=supervisor.save_path

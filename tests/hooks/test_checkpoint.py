@@ -436,3 +436,19 @@ def test_a_receiver_may_refuse_a_save_that_of_the_end_too(model, tmp_path, caplo
     train(sv, model, 5)
     assert steps_saved(tmp_path) == [2, 4]
     assert "The model is not saved at step 5: the step is odd" in caplog.text
+
+
+@pytest.mark.timeout(60)
+def test_who_is_told_of_a_checkpoint_may_wait_for_the_step_that_waits_to_save(model, tmp_path):
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.CheckpointHook(every_steps=1)])
+    told = []
+
+    @sv.on(signals.checkpoint_saved)
+    def look(supervisor, event):
+        with supervisor.between_steps():
+            told.append(event.global_step)
+
+    with sv.managed_session() as sess:
+        for _ in range(5):
+            sess.run(model.train_op)
+    assert told == [1, 2, 3, 4, 5]
