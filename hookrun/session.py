@@ -312,8 +312,8 @@ class TrainingSteps:
                         del self._plans[next(iter(self._plans))]
                         self._quick_plans.clear()
                     self._plans[key] = plan
-                    if is_quick(fetches, feed_dict):
-                        self._quick_plans[quick_key] = plan
+        if plan is not None and is_quick(fetches, feed_dict):
+            self._quick_plans[quick_key] = plan
         return plan
 
     def _make_plan(self, fetches: Any, feed_dict: Any, cacheable: bool) -> Plan | None:
