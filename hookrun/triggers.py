@@ -19,7 +19,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-__all__ = ["AnyOf", "AtSteps", "EverySecs", "EverySteps", "Once", "Trigger", "schedule"]
+__all__ = [
+    "AnyOf",
+    "AtSteps",
+    "EverySecs",
+    "EverySteps",
+    "NextStep",
+    "Once",
+    "Trigger",
+    "required",
+    "schedule",
+]
 
 
 class Trigger(abc.ABC):
@@ -192,6 +202,39 @@ class AnyOf(Trigger):
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.triggers))
+
+
+class NextStep:
+    """Says whether the step that comes next is due, for hooks that change its run.
+
+    Args:
+      trigger: Says which steps are due.
+    """
+
+    def __init__(self, trigger: Trigger) -> None:
+        self._trigger = trigger
+        self.is_due = False
+        """True when the step that comes next is due."""
+
+    def start(self, step: int) -> None:
+        """Training starts, or resumes, after `step` steps."""
+        self._trigger.start(step)
+        self.after(step)
+
+    def after(self, step: int) -> None:
+        """The step `step` was run."""
+        self.is_due = self._trigger(step + 1)
+
+
+def required(trigger: Trigger | None, name: str) -> Trigger:
+    """The trigger that `schedule` returned for the hook of that name.
+
+    Raises:
+      ValueError: If it is None.
+    """
+    if trigger is None:
+        raise ValueError(f"{name} needs one of every_steps, every_secs and at_steps")
+    return trigger
 
 
 def schedule(

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from hookrun.testing import FakeClock
-from hookrun.triggers import AnyOf, AtSteps, EverySecs, EverySteps, Once, schedule
+from hookrun.triggers import AnyOf, AtSteps, EverySecs, EverySteps, NextStep, Once, required, schedule
 
 
 def fired(trigger, steps):
@@ -135,3 +135,18 @@ def test_schedule_makes_the_trigger_that_its_arguments_ask_for():
 def test_a_schedule_that_makes_no_sense_is_refused_by_name_and_value(arguments, message):
     with pytest.raises(ValueError, match=message):
         schedule(**arguments)
+
+
+def test_the_next_step_is_known_to_be_due_before_it_is_run():
+    next_step = NextStep(EverySteps(3))
+    next_step.start(1)
+    due = [next_step.is_due]
+    for step in (2, 3, 4, 5):
+        next_step.after(step)
+        due.append(next_step.is_due)
+    assert due == [False, True, False, False, True]
+
+
+def test_a_hook_without_the_schedule_that_it_needs_is_named():
+    with pytest.raises(ValueError, match="TraceHook needs one of every_steps, every_secs and at_steps"):
+        required(schedule(), "TraceHook")

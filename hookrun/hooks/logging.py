@@ -11,7 +11,7 @@ from hookrun import events
 from hookrun.formatting import format_values
 from hookrun.hooks.base import Hook
 from hookrun.step_rate import StepRate
-from hookrun.triggers import schedule
+from hookrun.triggers import required, schedule
 
 if TYPE_CHECKING:
     from hookrun.supervisor import Supervisor
@@ -54,11 +54,8 @@ class LoggingHook(Hook):
     ) -> None:
         if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
             raise TypeError(f"values must be a mapping of names to fetches, not {values!r}")
-        self.trigger = schedule(
-            every_steps=every_steps, every_secs=every_secs, at_steps=at_steps, clock=clock
-        )
-        if self.trigger is None:
-            raise ValueError(f"{self.name} needs one of every_steps, every_secs and at_steps")
+        due = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps, clock=clock)
+        self.trigger = required(due, self.name)
         self.fetches = dict(values) or None
         self._rate = StepRate(clock)
 

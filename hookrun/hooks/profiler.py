@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from hookrun import events, tf_internals
 from hookrun.hooks.base import Hook
-from hookrun.triggers import schedule
+from hookrun.triggers import NextStep, required, schedule
 
 if TYPE_CHECKING:
     from hookrun.supervisor import Supervisor
@@ -58,21 +58,17 @@ class ProfilerHook(Hook):
         at_steps: Iterable[int] | None = None,
     ) -> None:
         due = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
-        if due is None:
-            raise ValueError("ProfilerHook needs one of every_steps, every_secs and at_steps")
-        self._due = due
-        self._next_is_due = False
+        self._next_step = NextStep(required(due, self.name))
         self._lock = threading.Lock()
         self._profile: _Profile | None = None
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         if supervisor.logdir is None:
             raise ValueError(f"{self.name} needs a logdir, and the Supervisor has none")
-        self._due.start(event.global_step or 0)
-        self._next_is_due = self._due((event.global_step or 0) + 1)
+        self._next_step.start(event.global_step or 0)
 
     def before_run(self, context: Any) -> Any:
-        if not self._next_is_due:
+        if not self._next_step.is_due:
             return None
         with self._lock:
             if self._profile is not None:
@@ -97,10 +93,10 @@ class ProfilerHook(Hook):
                     self._profile.write(supervisor.logdir, event.global_step)
                 finally:
                     self._discard()
-        self._next_is_due = self._due(event.global_step + 1)
+        self._next_step.after(event.global_step)
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
-        self._next_is_due = False
+        self._next_step.is_due = False
         with self._lock:
             self._discard()
 

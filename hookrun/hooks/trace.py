@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from hookrun import events, writers
 from hookrun.hooks.base import Hook
-from hookrun.triggers import schedule
+from hookrun.triggers import NextStep, required, schedule
 
 if TYPE_CHECKING:
     from hookrun.supervisor import Supervisor
@@ -42,27 +42,23 @@ class TraceHook(Hook):
         at_steps: Iterable[int] | None = None,
     ) -> None:
         due = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
-        if due is None:
-            raise ValueError("TraceHook needs one of every_steps, every_secs and at_steps")
-        self._due = due
-        self._next_is_due = False
+        self._next_step = NextStep(required(due, self.name))
         self._traced = threading.local()
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         if supervisor.summary_writer is None:
             raise ValueError(f"{self.name} needs a summary writer, and the Supervisor has none")
-        self._due.start(event.global_step or 0)
-        self._next_is_due = self._due((event.global_step or 0) + 1)
+        self._next_step.start(event.global_step or 0)
 
     def before_run(self, context: Any) -> Any:
         self._traced.metadata = None
-        if not self._next_is_due:
+        if not self._next_step.is_due:
             return None
         options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
         return tf.compat.v1.train.SessionRunArgs(None, options=options)
 
     def after_run(self, context: Any, values: Any) -> None:
-        if self._next_is_due:
+        if self._next_step.is_due:
             self._traced.metadata = values.run_metadata
 
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
@@ -70,4 +66,4 @@ class TraceHook(Hook):
         if getattr(self._traced, "metadata", None) is not None:
             writer = writers.file_writer(supervisor.summary_writer)
             writer.add_run_metadata(self._traced.metadata, f"step_{event.global_step}", event.global_step)
-        self._next_is_due = self._due(event.global_step + 1)
+        self._next_step.after(event.global_step)
