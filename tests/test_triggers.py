@@ -139,12 +139,12 @@ def test_a_schedule_that_makes_no_sense_is_refused_by_name_and_value(arguments, 
 
 def test_the_next_step_is_known_to_be_due_before_it_is_run():
     next_step = NextStep(EverySteps(3))
-    next_step.start(1)
+    next_step.start(2)
     due = [next_step.is_due]
-    for step in (2, 3, 4, 5):
+    for step in (3, 4, 5, 6):
         next_step.after(step)
         due.append(next_step.is_due)
-    assert due == [False, True, False, False, True]
+    assert due == [True, False, False, True, False]
 
 
 def test_a_hook_without_the_schedule_that_it_needs_is_named():
