@@ -19,9 +19,10 @@ __all__ = ["TraceHook"]
 
 
 class TraceHook(Hook):
-    """Runs the training steps that are due with a full trace, and writes their `RunMetadata` as ``step_N``.
+    """Runs the training steps that are due with a trace, and writes their `RunMetadata` as ``step_N``.
 
-    TensorBoard shows the time and memory of each op in its graph. A traced step is slower.
+    TensorBoard shows the time and memory of each op in its graph, as the host ran it; `ProfilerHook` shows
+    the kernels of a GPU. A traced step is slower.
 
     Args:
       every_steps: Trace each multiple of this number of steps.
@@ -54,7 +55,8 @@ class TraceHook(Hook):
         self._traced.metadata = None
         if not self._next_step.is_due:
             return None
-        options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
+        # FULL_TRACE needs TensorFlow's only profiler, and fails the run while somebody else uses it.
+        options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.SOFTWARE_TRACE)
         return tf.compat.v1.train.SessionRunArgs(None, options=options)
 
     def after_run(self, context: Any, values: Any) -> None:

@@ -81,3 +81,15 @@ def test_without_a_logdir_it_says_what_it_needs(model):
     sv = hookrun.Supervisor(hooks=[hooks.ProfilerHook(every_steps=1)])
     with pytest.raises(ValueError, match="ProfilerHook needs a logdir"), sv.managed_session():
         pass
+
+
+def test_a_step_may_be_profiled_and_traced_at_once(model, tmp_path, read_events):
+    both = [hooks.ProfilerHook(at_steps=[2]), hooks.TraceHook(at_steps=[2])]
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=both, **OFF)
+    with sv.managed_session() as sess:
+        for _ in range(3):
+            sess.run(model.train_op)
+    assert profiled(tmp_path) == ["step_2"]
+    assert [
+        e.tagged_run_metadata.tag for e in read_events(tmp_path) if e.HasField("tagged_run_metadata")
+    ] == ["step_2"]
