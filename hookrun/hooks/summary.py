@@ -84,10 +84,15 @@ class SummaryHook(Hook):
                 self._ride.due.set()
             return
         try:
-            summary, step = supervisor.run_with_global_step(event.session, self._summary_op)
-        except tf.errors.InvalidArgumentError:  # perhaps of a histogram
-            values, step = supervisor.run_with_global_step(event.session, summaries.fetches)
-            summary = summaries.merged(supervisor, event.session, values)
+            try:
+                summary, step = supervisor.run_with_global_step(event.session, self._summary_op)
+            except tf.errors.InvalidArgumentError:  # perhaps of a histogram
+                values, step = supervisor.run_with_global_step(event.session, summaries.fetches)
+                summary = summaries.merged(supervisor, event.session, values)
+        except tf.errors.OutOfRangeError as error:  # summaries that read the input meet its end as steps do
+            _logger.info("The input has ended: no more summaries. %s", error.message)
+            supervisor.request_stop(error)
+            return
         if step is None:
             step = event.session.last_step or None
         self._write(supervisor, event.session, summary, step)

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import hooks, signals, writers
+from hookrun import events, hooks, signals, writers
 from hookrun.hooks.step_counter import HOOK_TIMES
 
 tf1 = tf.compat.v1
@@ -347,3 +347,15 @@ def test_they_go_to_further_writers_alone_where_the_supervisor_has_none(model, t
 def test_what_is_no_writer_is_refused_at_once():
     with pytest.raises(TypeError, match="type str lacks"):
         hooks.SummaryHook(writers=["metrics.jsonl"])
+
+
+def test_summaries_that_meet_the_end_of_the_input_end_the_training_as_a_step_does(graph, sv, tmp_path):
+    tf1.train.get_or_create_global_step()
+    numbers = tf1.train.range_input_producer(3, num_epochs=1, shuffle=False).dequeue()
+    tf1.summary.scalar("number", numbers)
+    supervisor = sv(hooks=[hooks.SummaryHook()])
+    with supervisor.managed_session() as sess:
+        for _ in range(4):
+            supervisor.send(signals.summary_due, events.SummaryDue(sess))
+        assert supervisor.should_stop()
+    assert supervisor.coord.error is None
