@@ -60,6 +60,25 @@ class StepGate:
         return threading.get_ident() in self._holds
 
     @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """The calling thread holds nothing inside the block, if it did, and runs no step there.
+
+        For a hook that waits, after the run of its step, for somebody who may want the gate alone.
+        """
+        thread = threading.get_ident()
+        with self._changed:
+            own = self._holds.pop(thread, 0)
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            if own:
+                with self._changed:
+                    while self._waiting or self._alone is not None:
+                        self._changed.wait()
+                    self._holds[thread] = own
+
+    @contextlib.contextmanager
     def alone(self, timeout_secs: float | None = None) -> Iterator[bool]:
         """No step runs inside the block, except those of the calling thread itself.
 

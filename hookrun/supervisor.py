@@ -422,6 +422,14 @@ class Supervisor(Bus):
         """
         return self._gate.alone(timeout_secs)
 
+    def step_suspended(self) -> AbstractContextManager[None]:
+        """Return a context manager in whose block the calling thread's training step holds up no save.
+
+        For a hook that waits, when told of a step, for another thread that may be in `between_steps`. Outside
+        of a training step it does nothing. At the end of the block it waits until nobody is between steps.
+        """
+        return self._gate.suspended()
+
     @property
     def metrics(self) -> dict[str, float]:
         """The last value of each metric that was reported."""

@@ -120,3 +120,28 @@ def test_a_hold_nested_in_a_snapshot_is_left_with_the_snapshot(gate, pool):
     with gate, gate.alone():
         pass
     assert pool.submit(alone, gate, 0).result(BOUND_SECS) is True
+
+
+def test_a_step_that_is_suspended_holds_up_no_snapshot_and_goes_on_after_it(gate, pool):
+    snapshot_runs, leave = threading.Event(), threading.Event()
+
+    def snapshot():
+        with gate.alone(BOUND_SECS) as in_time:
+            snapshot_runs.set()
+            assert leave.wait(BOUND_SECS)
+            return in_time
+
+    def step():
+        with gate:
+            with gate.suspended():
+                taken = pool.submit(snapshot)
+                assert snapshot_runs.wait(BOUND_SECS)
+                assert not gate.held
+            return gate.held, taken.result(BOUND_SECS)
+
+    running = pool.submit(step)
+    assert snapshot_runs.wait(BOUND_SECS)
+    assert not running.done()
+    leave.set()
+    assert running.result(BOUND_SECS) == (True, True)
+    assert not gate.held

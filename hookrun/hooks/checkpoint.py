@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterable
 from concurrent import futures
 from typing import TYPE_CHECKING
@@ -108,12 +109,16 @@ class CheckpointHook(Hook):
             )
         self._saved_step = None if event.restored_from is None else event.global_step
         self._failures = 0
-        self._writer = futures.ThreadPoolExecutor(1, "hookrun-checkpoint-writer")
+        self._writer = futures.ThreadPoolExecutor(1, "hookrun-checkpoint-writer", self._remember_writer)
+        self._writer_thread: int | None = None
         self._pending: futures.Future[None] | None = None  # done once written: who is told then may take long
         # Before any hook is stopped, as the other services end before that.
         self._at_stop = supervisor.on(
             signals.stop, self._end_writer, name=f"{self.name}._end_writer", priority=-math.inf
         )
+
+    def _remember_writer(self) -> None:
+        self._writer_thread = threading.get_ident()
 
     def on_checkpoint_due(self, supervisor: Supervisor, event: events.CheckpointDue) -> None:
         if self.trigger is None:
@@ -144,11 +149,14 @@ class CheckpointHook(Hook):
         snapshots: Snapshots | None,
         at_end: bool = False,
     ) -> None:
+        # One that is told of a checkpoint may train: what the writer's own thread saves comes after the rest.
+        waits = threading.get_ident() != self._writer_thread
         while True:
-            if self._pending is not None:
-                futures.wait([self._pending])
+            if self._pending is not None and waits:
+                with supervisor.step_suspended():  # who is told of that save may wait for this step to end
+                    futures.wait([self._pending])
             with supervisor.between_steps(_PATIENCE_SECS) as in_time:
-                if self._pending is not None and not self._pending.done():
+                if self._pending is not None and waits and not self._pending.done():
                     continue  # another thread came first
                 if not in_time:
                     _logger.warning(
@@ -212,6 +220,8 @@ class CheckpointHook(Hook):
             _logger.exception("%s failed", self.name)
             if self.on_error != "log":
                 supervisor.coord.fail(error)
+        except events.INTERRUPTS as interrupt:  # of one that was told: it ends the training from any thread
+            supervisor.coord.fail(interrupt)
 
     def _write(
         self,
@@ -225,9 +235,10 @@ class CheckpointHook(Hook):
         _logger.info("Saving checkpoint to path %s", supervisor.save_path)
         save = functools.partial(supervisor.saver.save, session, global_step=step)
         try:
-            if self._directory is None:
-                return save(supervisor.save_path)  # type: ignore[no-any-return]
-            return self._directory.add(functools.partial(save, write_state=False), state)
+            with supervisor.graph.as_default():  # on a program's own thread it is not
+                if self._directory is None:
+                    return save(supervisor.save_path)  # type: ignore[no-any-return]
+                return self._directory.add(functools.partial(save, write_state=False), state)
         except _STORAGE_ERRORS as error:
             if at_end or self._directory is None:
                 raise

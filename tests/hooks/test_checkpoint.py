@@ -441,10 +441,12 @@ def test_a_receiver_may_refuse_a_save_that_of_the_end_too(model, tmp_path, caplo
 @pytest.mark.timeout(60)
 def test_who_is_told_of_a_checkpoint_may_wait_for_the_step_that_waits_to_save(model, tmp_path):
     sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.CheckpointHook(every_steps=1)])
-    told = []
+    told, later_step = [], threading.Event()
+    sv.on(signals.step, lambda sv, event: event.global_step < 3 or later_step.set())
 
     @sv.on(signals.checkpoint_saved)
     def look(supervisor, event):
+        later_step.wait(0.2)  # so that the next save waits, in its step
         with supervisor.between_steps():
             told.append(event.global_step)
 
@@ -452,3 +454,44 @@ def test_who_is_told_of_a_checkpoint_may_wait_for_the_step_that_waits_to_save(mo
         for _ in range(5):
             sess.run(model.train_op)
     assert told == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.timeout(60)
+def test_who_is_told_of_a_checkpoint_may_train(model, tmp_path):
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.CheckpointHook(every_steps=1)])
+    trained = []
+
+    @sv.on(signals.checkpoint_saved)
+    def train(supervisor, event):
+        if len(trained) < 3:
+            trained.append(event.session.run([model.train_op, model.global_step])[1])
+
+    with sv.managed_session() as sess:
+        for _ in range(5):
+            sess.run(model.train_op)
+    assert len(trained) == 3
+    assert steps_saved(tmp_path)[-1] == 8
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_of_one_that_is_told_in_the_background_ends_the_training(model, tmp_path, interrupt):
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.CheckpointHook(every_steps=2)])
+
+    @sv.on(signals.checkpoint_saved)
+    def end(supervisor, event):
+        raise interrupt
+
+    with pytest.raises(interrupt), sv.managed_session() as sess:
+        for _ in range(2):
+            sess.run(model.train_op)
+        assert sv.coord.wait_for_stop(30)
+
+
+def test_a_thread_of_the_program_without_a_default_graph_saves_at_its_step(model, tmp_path):
+    hook = hooks.CheckpointHook(every_steps=2, background=False)
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook])
+    with sv.managed_session() as sess:
+        thread = threading.Thread(target=lambda: [sess.run(model.train_op) for _ in range(4)])
+        thread.start()
+        thread.join()
+    assert steps_saved(tmp_path) == [2, 4]
