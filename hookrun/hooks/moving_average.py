@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,7 @@ class MovingAverageHook(Hook):
         self._decay = decay
         self._variables = None if variables is None else list(variables)
         self._swapped_out: dict[Any, Any] | None = None
+        self._updating = threading.Lock()
 
     def setup_graph(self, supervisor: Supervisor) -> None:
         variables = self._variables
@@ -100,7 +102,8 @@ class MovingAverageHook(Hook):
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         if self._swapped_out is not None:
             raise RuntimeError("a training step was run inside `swapped_in`: it trained the averages")
-        event.session.run(self._update)
+        with self._updating:  # two at once would each take the whole way to the weights: twice as far
+            event.session.run(self._update)
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         if self._swapped_out is not None and not event.session.closed:  # an interrupt came in between

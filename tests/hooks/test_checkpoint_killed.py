@@ -27,12 +27,17 @@ class SavingProgram:
             text=True,
         )
 
-    def killed_after(self, secs):
-        """Train, and kill the training that long after it was restored; the steps restored and last told."""
+    def killed_after(self, secs, saves=0):
+        """Train, and kill the training that long after it was restored and has told of that many saves.
+
+        Returns the steps restored and last told.
+        """
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
         pid = int(self._expect("pid"))
         restored = told = int(self._expect("restored"))
+        for _ in range(saves):
+            told = int(self._process.stdout.readline().removeprefix("saved"))
         time.sleep(secs)  # the moment is what is tried, not waited for
         os.kill(pid, signal.SIGKILL)
         while (line := self._process.stdout.readline().split())[0] == "saved":
@@ -67,4 +72,4 @@ def test_each_restart_is_intact_and_no_older_than_what_was_told(tmp_path, kills,
         program.stop()
     if with_step:
         assert told > 0
-    assert len(list(tmp_path.glob("*.index"))) <= 6  # max_to_keep, and one that was not yet removed
+    assert len(list(tmp_path.glob("*.index"))) <= 6  # max_to_keep, and the one being saved

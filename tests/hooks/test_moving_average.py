@@ -135,6 +135,33 @@ def test_no_training_step_and_no_checkpoint_sees_the_averages(counting, tmp_path
         assert tf.train.load_variable(path, "weight") == int(path.rpartition("-")[2])
 
 
+def test_steps_of_several_threads_update_one_after_the_other(graph):
+    """Two updates at once would overshoot: weights that only grow must stay above their averages."""
+    step = tf.compat.v1.train.get_or_create_global_step()
+    weights = tf.compat.v1.get_variable("weights", [300_000], initializer=tf.compat.v1.zeros_initializer())
+    with tf.control_dependencies([weights.assign_add(tf.ones([300_000]))]):
+        train_op = tf.compat.v1.assign_add(step, 1).op
+    hook = hooks.MovingAverageHook(0.5)
+    sv = hookrun.Supervisor(hooks=[hook])
+    (average,) = [v for v in tf.compat.v1.global_variables() if "ExponentialMovingAverage" in v.op.name]
+    lag = []
+
+    @sv.on(hookrun.signals.step)
+    def compare(sv, event):
+        averaged = event.session.run(average)
+        lag.append((event.session.run(weights) - averaged).min())
+
+    with sv.managed_session() as sess:
+        trainers = [
+            threading.Thread(target=lambda: [sess.run(train_op) for _ in range(50)]) for _ in range(3)
+        ]
+        for thread in trainers:
+            thread.start()
+        for thread in trainers:
+            thread.join()
+    assert len(lag) == 150 and min(lag) > 0
+
+
 def test_the_weights_are_back_after_an_error_and_after_an_interrupt(model, tmp_path):
     hook = hooks.MovingAverageHook(0.5)
     sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook])
