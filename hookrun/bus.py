@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, overload
 
 from hookrun import hook_state, signals, triggers
@@ -179,24 +179,8 @@ class Bus:
         Raises:
           BaseException: An interrupt (`KeyboardInterrupt`, `SystemExit`) of a receiver, once all were called.
         """
-        self._conclude(self._run_hooks.apart(signal.call_all, self, event, self._coord.fail))
-
-    def send_each(self, signal: signals.Signal, calls: Sequence[signals.Call], events: Sequence[Any]) -> None:
-        """As `send`, but to those in `calls`, each with its own of the `events`.
-
-        Raises:
-          BaseException: As `send`.
-        """
-        call_each = signal.call_each
-        if self._run_hooks.present:
-            call_each = functools.partial(self._run_hooks.apart, call_each)
-        failures = call_each(self, calls, events, self._coord.fail)
-        if failures is not signals.NO_FAILURES:
-            self._conclude(failures)
-
-    def _conclude(self, failures: signals.Failures) -> None:
-        # The error is logged by the signal, known to those called after it, and raised by the next step.
-        _, interrupt = failures
+        # An error is logged by the signal, known to those called after it, and raised by the next step.
+        _, interrupt = self._run_hooks.apart(signal.call_all, self, event, self._coord.fail)
         if interrupt is not None:
             raise interrupt
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from threading import get_ident
 
 __all__ = ["StepGate"]
 
@@ -19,45 +20,54 @@ class StepGate:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._holds: dict[int, int] = {}  # per thread; each changes its own
+        self.holds: dict[int, int] = {}
+        """How often each thread holds it: each changes its own."""
+        self.closed = False
+        """True while somebody has it alone or waits for that."""
         self._alone: int | None = None
         self._waiting = 0
 
-    # A step announces its hold before it looks for who wants the gate alone, and who wants it alone
-    # announces that before it looks for holds: one of them sees the other, and steps take no lock.
+    # A step announces its hold before it looks whether the gate is closed, and who wants it alone closes it
+    # before looking for holds: one of them sees the other, and steps take no lock.
 
     def __enter__(self) -> None:
-        thread = threading.get_ident()
-        if thread in self._holds:
-            self._holds[thread] += 1
-            return
-        self._holds[thread] = 1
-        if (self._waiting or self._alone is not None) and self._alone != thread:
-            self._wait(thread)
+        thread = get_ident()
+        own = self.holds.get(thread, 0)
+        self.holds[thread] = own + 1
+        if self.closed and not own:
+            self.wait(thread)
 
     def __exit__(self, *exc_info: object) -> None:
-        thread = threading.get_ident()
-        if self._holds[thread] > 1:
-            self._holds[thread] -= 1
+        thread = get_ident()
+        if self.holds[thread] > 1:
+            self.holds[thread] -= 1
             return
-        del self._holds[thread]
-        if self._waiting:
-            with self._lock:
-                self._changed.notify_all()
+        del self.holds[thread]
+        if self.closed:
+            self.notify()
 
-    def _wait(self, thread: int) -> None:
-        """Take back the hold of `thread` until nobody has the gate alone or waits for that."""
-        with self._lock:
-            del self._holds[thread]
+    def wait(self, thread: int) -> None:
+        """Take back the hold of `thread`, the calling one, while the gate is closed to it."""
+        if self._alone == thread:
+            return
+        with self._changed:
+            del self.holds[thread]
             self._changed.notify_all()
-            while self._waiting or self._alone is not None:
-                self._changed.wait()
-            self._holds[thread] = 1
+            self._changed.wait_for(self._is_open)
+            self.holds[thread] = 1
+
+    def notify(self) -> None:
+        """A hold was given back while the gate was closed."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _is_open(self) -> bool:
+        return not self.closed
 
     @property
     def held(self) -> bool:
         """True when the calling thread holds it, as a step does."""
-        return threading.get_ident() in self._holds
+        return get_ident() in self.holds
 
     @contextlib.contextmanager
     def suspended(self) -> Iterator[None]:
@@ -65,18 +75,17 @@ class StepGate:
 
         For a hook that waits, after the run of its step, for somebody who may want the gate alone.
         """
-        thread = threading.get_ident()
+        thread = get_ident()
         with self._changed:
-            own = self._holds.pop(thread, 0)
+            own = self.holds.pop(thread, 0)
             self._changed.notify_all()
         try:
             yield
         finally:
             if own:
                 with self._changed:
-                    while self._waiting or self._alone is not None:
-                        self._changed.wait()
-                    self._holds[thread] = own
+                    self._changed.wait_for(self._is_open)
+                    self.holds[thread] = own
 
     @contextlib.contextmanager
     def alone(self, timeout_secs: float | None = None) -> Iterator[bool]:
@@ -90,17 +99,16 @@ class StepGate:
         Yields:
           False when a step was still running after `timeout_secs`; the block is entered all the same.
         """
-        thread = threading.get_ident()
+        thread = get_ident()
         if self._alone == thread:
             yield True
             return
         with self._changed:
-            own = self._holds.pop(thread, 0)
+            own = self.holds.pop(thread, 0)
             self._waiting += 1
+            self.closed = True
             try:
-                in_time = self._changed.wait_for(
-                    lambda: self._alone is None and not self._holds, timeout_secs
-                )
+                in_time = self._changed.wait_for(lambda: self._alone is None and not self.holds, timeout_secs)
                 self._changed.wait_for(lambda: self._alone is None)
                 self._alone = thread
             finally:
@@ -116,5 +124,6 @@ class StepGate:
 
     def _resume(self, thread: int, holds: int) -> None:
         if holds:
-            self._holds[thread] = holds
+            self.holds[thread] = holds
+        self.closed = self._waiting > 0 or self._alone is not None
         self._changed.notify_all()

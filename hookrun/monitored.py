@@ -150,7 +150,7 @@ class _MonitoredSupervisor(Supervisor):
         if self._told is not None:
             listeners, variant = self._told
             with self._gate:
-                self._training_steps.done(context.session, listeners, variant, list(values.results[0]))
+                self._training_steps.done(context.session, listeners, variant, *values.results[0])
         if self._coord.should_stop():
             context.request_stop()
         self._raise_error()

@@ -46,7 +46,7 @@ class Plan:
         self._all_step_ops = all_step_ops
         self._variants: dict[tuple[Subscription, ...], Variant] = {}
         self._can_prepare = can_prepare and tf_internals.can_prepare
-        self.plain = Variant([self._fetches], (), None, self._can_prepare)
+        self.plain = Variant(self._fetches, None, (), self._can_prepare)
         self.inline = inline
         self._latest: tuple[Any, Variant] = (None, self.plain)
 
@@ -64,9 +64,7 @@ class Plan:
             fed = [rider for rider in riders if self._can_carry(rider)]
             if len(self._variants) >= _VARIANTS:
                 self._variants.clear()
-            reads = self._reads or []
-            parts = [self._fetches, reads[0] if len(reads) == 1 else reads]
-            variant = self._variants[riders] = Variant(parts, fed, self._reads, self._can_prepare)
+            variant = self._variants[riders] = Variant(self._fetches, self._reads, fed, self._can_prepare)
         self._latest = (riders, variant)
         return variant
 
@@ -82,7 +80,7 @@ class Variant:
     """A run together with what rides in it."""
 
     def __init__(
-        self, parts: list[Any], riders: Sequence[Subscription], reads: list[Any] | None, can_prepare: bool
+        self, fetches: Any, reads: list[Any] | None, riders: Sequence[Subscription], can_prepare: bool
     ) -> None:
         groups: dict[int, list[Subscription]] = {}
         for rider in riders:  # those that fetch the same object share its value
@@ -90,31 +88,32 @@ class Variant:
         self.positions: dict[Any, int] = {
             rider: i for i, group in enumerate(groups.values()) for rider in group
         }
-        self.parts = parts + [group[0].fetches for group in groups.values()]
+        own_reads = reads[0] if reads is not None and len(reads) == 1 else reads or []
+        self.parts = (fetches, own_reads, [group[0].fetches for group in groups.values()])
+        """What the program fetches, what reads the global step, and what hooks fetch."""
+        self.is_plain = not reads and not groups
         self.has_reads = reads is not None
-        self._calls: tuple[Listeners | None, list[signals.Call], bool] = (None, [], False)
+        self.calls: tuple[Listeners | None, list[signals.Call], bool] = (None, [], False)
+        """For these listeners, the calls after this run, and whether some get no values."""
         self.run: PreparedRun | None = None
         self._tried = not can_prepare
 
-    def calls(self, listeners: Listeners) -> tuple[list[signals.Call], bool]:
-        """The calls of this step, each with the index of its values, and whether some have none: index -1."""
-        known, calls, without = self._calls
-        if known is not listeners:
-            calls = [
-                _call(receiver, self.positions.get(receiver, -1))
-                for receiver in listeners.receivers
-                if receiver in self.positions or getattr(receiver, "fetches", None) is None
-            ]
-            without = any(index < 0 for *_, index in calls)
-            self._calls = (listeners, calls, without)
-        return calls, without
+    def resolve_calls(self, listeners: Listeners) -> tuple[Listeners, list[signals.Call], bool]:
+        """The `calls` for those who hear of it from now on. The index of a call without values is -1."""
+        calls = [
+            _call(receiver, self.positions.get(receiver, -1))
+            for receiver in listeners.receivers
+            if receiver in self.positions or getattr(receiver, "fetches", None) is None
+        ]
+        self.calls = resolved = (listeners, calls, any(index < 0 for *_, index in calls))
+        return resolved
 
     def prepared(self, session: ManagedSession, feed_dict: Any) -> PreparedRun | None:
         """The prepared run; None where it is left to `Session.run`."""
         if not self._tried:
             # Where it cannot be, Session.run says what is wrong.
             with contextlib.suppress(NotPreparable, KeyError, TypeError, ValueError):
-                self.run = PreparedRun(session, self.parts, feed_dict or ())
+                self.run = PreparedRun(session, *self.parts, feed_dict or ())
             self._tried = True
         return self.run
 

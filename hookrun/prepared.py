@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -18,9 +18,12 @@ import tensorflow as tf
 
 from hookrun import tf_internals
 
-__all__ = ["InlineChoice", "InlineSteps", "NotPreparable", "PreparedRun"]
+__all__ = ["InlineChoice", "InlineSteps", "NotPreparable", "PreparedRun", "Ran"]
 
 InlineSteps = bool | Literal["auto"]
+
+Ran = tuple[Any, Any, list[Any]]
+"""What a run gave: the results of the program, the reads of the global step, the values of each rider."""
 
 
 class NotPreparable(Exception):
@@ -28,13 +31,15 @@ class NotPreparable(Exception):
 
 
 class PreparedRun:
-    """One or several structures of fetches, and a set of feeds, to be run together again and again.
+    """What a run of the program fetches and what rides in it, with a set of feeds, run again and again.
 
     Any number of threads may call it at once.
 
     Args:
       session: The `tf.compat.v1.Session`.
-      parts: Structures of fetches, each as `Session.run` takes one.
+      fetches: What the program fetches, in any structure that `Session.run` takes.
+      reads: A read of the global step, or a list of them.
+      riders: The list of what hooks fetch, each in a structure of its own.
       feed_keys: The keys of the feed dictionaries that the run will be called with.
 
     Raises:
@@ -43,7 +48,10 @@ class PreparedRun:
       TypeError, ValueError: What `Session.run` raises for the fetches.
     """
 
-    def __init__(self, session: Any, parts: Sequence[Any], feed_keys: Iterable[Any]) -> None:
+    def __init__(
+        self, session: Any, fetches: Any, reads: Any, riders: list[Any], feed_keys: Iterable[Any]
+    ) -> None:
+        parts = (fetches, reads, riders)
         handlers = [tf_internals.fetch_handler(session.graph, part) for part in parts]
         if None in handlers:
             raise NotPreparable
@@ -53,7 +61,7 @@ class PreparedRun:
         positions: dict[int, int] = {}
         tensors: list[Any] = []
         targets: dict[Any, None] = {}
-        self._builders: list[Callable[[list[Any]], Any]] = []
+        builders: list[Callable[[list[Any]], Any]] = []
         for part, handler in zip(parts, handlers, strict=True):
             targets.update(dict.fromkeys(handler.targets()))
             for tensor in handler.fetches():
@@ -62,13 +70,14 @@ class PreparedRun:
                 if id(tensor) not in positions:
                     positions[id(tensor)] = len(tensors)
                     tensors.append(tensor)
-            self._builders.append(_builder(session, part, handler, positions))
+            builders.append(_builder(session, part, handler, positions))
         if not tensors and not targets:
             raise NotPreparable
-        self._run = tf_internals.raw_run(session, keys, tensors, list(targets))
+        self._build_results, self._build_reads, self._build_values = builders
+        self._raw_run = tf_internals.raw_run(session, keys, tensors, list(targets))
 
-    def __call__(self, feed_dict: Mapping[Any, Any] | None, inline: bool = False) -> list[Any]:
-        """Run, and return the results of each part.
+    def run(self, feed_dict: Mapping[Any, Any] | None, inline: bool = False) -> Ran:
+        """Run, and return the results of the fetches, of the reads and of the riders.
 
         Args:
           feed_dict: Values for exactly the `feed_keys`, in their order.
@@ -82,9 +91,9 @@ class PreparedRun:
             fed = [feed.array(value) for feed, value in zip(self._feeds, feed_dict.values(), strict=True)]
         else:
             fed = []
-        values = self._run(fed, inline)
+        values = self._raw_run(fed, inline)
         values.append(None)  # the result of an operation
-        return [build(values) for build in self._builders]
+        return self._build_results(values), self._build_reads(values), self._build_values(values)
 
 
 class InlineChoice:
@@ -106,12 +115,12 @@ class InlineChoice:
         self._runs = 0
         self._secs: dict[bool, list[float]] = {False: [], True: []}
 
-    def measured(self, prepared: PreparedRun, feed_dict: Mapping[Any, Any] | None) -> list[Any]:
+    def measured(self, prepared: PreparedRun, feed_dict: Mapping[Any, Any] | None) -> Ran:
         """Run `prepared` one of the two ways, and measure it."""
         self._runs += 1
         inline = bool(self._runs % 2)
         start = self._clock()
-        results = prepared(feed_dict, inline)
+        results = prepared.run(feed_dict, inline)
         secs = self._clock() - start
         if self._runs > self.WARM_UP:
             self._secs[inline].append(secs)
@@ -151,6 +160,8 @@ def _builder(
     session: Any, part: Any, handler: Any, positions: Mapping[int, int]
 ) -> Callable[[list[Any]], Any]:
     """A function from the values of all fetched tensors, and a final None, to the results of `part`."""
+    if type(part) is list and not part:
+        return lambda values: []
     flat = _flat_positions(session.graph, part, positions)
     if flat is None:
         fetched = [positions[id(tensor)] for tensor in handler.fetches()]

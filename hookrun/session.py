@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -15,7 +17,7 @@ import tensorflow as tf
 
 from hookrun import events, signals
 from hookrun.plans import Listeners, NotCacheable, Plan, Variant, is_quick, key_of
-from hookrun.prepared import InlineChoice, InlineSteps, NotPreparable
+from hookrun.prepared import InlineChoice, InlineSteps, NotPreparable, Ran
 from hookrun.recovery import LOST, SessionLostError, call_within
 
 if TYPE_CHECKING:
@@ -38,10 +40,6 @@ _logger = logging.getLogger(__name__)
 
 _CLOSE_SECS, _CLOSE_LOST_SECS = 5.0, 0.5
 """How long the end of a remote session is waited for."""
-
-
-def _unchanged(results: Any) -> Any:
-    return results
 
 
 class ManagedSession(tf.compat.v1.Session):
@@ -86,61 +84,80 @@ class ManagedSession(tf.compat.v1.Session):
         feed_dict: Any,
         options: Any,
         run_metadata: Any,
-        after: Callable[[Any], Any] = _unchanged,
+        after: Callable[[Any], Any] | None = None,
     ) -> Any:
         """Run; `after` is called with the results, before `step` is sent, and returns the program's own."""
         steps = self._training_steps
         plan = steps.plan(fetches, feed_dict)
-        if plan is None:
-            return after(self._run_raw(fetches, feed_dict, options, run_metadata))
-        if not plan.writes:
-            return after(self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)[0])
-        if not plan.step_ops:
-            with steps.gate:
-                return after(self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)[0])
+        if plan is None or not plan.step_ops:
+            results = self._run_other(plan, fetches, feed_dict, options, run_metadata)
+            return results if after is None else after(results)
         if steps.coord.error is not None:
             steps.raise_pending_error()
-        with steps.gate:
-            listeners = steps.listeners()
+        gate, holds, thread = steps.gate, steps.gate.holds, get_ident()
+        own = holds.get(thread, 0)
+        holds[thread] = own + 1  # as `with gate` does, which takes longer
+        try:
+            if gate.closed and not own:
+                gate.wait(thread)
+            state, listeners = steps.listening
+            if state is not signals.step.state:
+                listeners = steps.listeners()
             if listeners is None:
-                results = self._run_variant(plan.plain, plan.inline, feed_dict, options, run_metadata)[0]
-                results = after(results)
+                results, *_ = self._run_variant(plan.plain, plan.inline, feed_dict, options, run_metadata)
                 steps.count()
-                return results
+                return results if after is None else after(results)
             riders = (
                 listeners.riders(steps.expected_step()) if listeners.are_scheduled else listeners.fetching
             )
             try:
                 variant = plan.variant(riders)
-                parts = self._run_variant(variant, plan.inline, feed_dict, options, run_metadata)
+                ran = self._run_variant(variant, plan.inline, feed_dict, options, run_metadata)
             except BaseException:
                 for rider in riders:
                     rider.missed()
                 raise
-            parts[0] = results = after(parts[0])
-            steps.done(self, listeners, variant, parts)
+            results, reads, values = ran
+            if after is not None:
+                results = after(results)
+            steps.done(self, listeners, variant, results, reads, values)
             return results
+        finally:
+            if own:
+                holds[thread] = own
+            else:
+                holds.pop(thread, None)  # an interrupted wait took it back
+                if gate.closed:
+                    gate.notify()
+
+    def _run_other(
+        self, plan: Plan | None, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any
+    ) -> Any:
+        """Run what is no training step."""
+        if plan is None:
+            return self._run_raw(fetches, feed_dict, options, run_metadata)
+        with self._training_steps.gate if plan.writes else contextlib.nullcontext():
+            return self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)[0]
 
     def _run_variant(
         self, variant: Variant, inline: InlineChoice, feed_dict: Any, options: Any, run_metadata: Any
-    ) -> list[Any]:
-        """The results of each part of `variant`, from a prepared run where there can be one."""
-        if options is None and run_metadata is None and not self._was_closed:
+    ) -> Ran:
+        """What running `variant` gives, from a prepared run where there can be one."""
+        if options is None and run_metadata is None:
             prepared = variant.run or variant.prepared(self, feed_dict)
             if prepared is not None:
                 try:
                     if inline.choice is None:
                         return inline.measured(prepared, feed_dict)
-                    return prepared(feed_dict, inline.choice)
+                    return prepared.run(feed_dict, inline.choice)
                 except NotPreparable:  # because of a value that is fed
                     pass
                 except LOST as error:
                     self._raise_lost(error)
-        parts = variant.parts
-        if len(parts) == 1:
-            return [self._run_raw(parts[0], feed_dict, options, run_metadata)]
-        results: list[Any] = self._run_raw(parts, feed_dict, options, run_metadata)
-        return results
+        if variant.is_plain:
+            return self._run_raw(variant.parts[0], feed_dict, options, run_metadata), [], []
+        results, reads, values = self._run_raw(variant.parts, feed_dict, options, run_metadata)
+        return results, reads, values
 
     def run_without_hooks(
         self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
@@ -254,16 +271,19 @@ class TrainingSteps:
         self._lock = threading.Lock()
         self._plans: dict[Any, Plan] = {}
         self._quick_plans: dict[Any, Plan] = {}
-        self._listeners: tuple[object, Listeners | None] = (None, None)
+        self.listening: tuple[object, Listeners | None] = (None, None)
+        """Those who heard of training steps, and the `state` that `signals.step` had when they did."""
         self._step = 0
         self._increment: int | None = None
+        self._call_each = signals.step.call_each
 
     def start(self, step: int) -> None:
         """Training goes on after `step` steps."""
         self._step = step
 
     def forget(self) -> None:
-        """Let go of the prepared runs, which hold the session."""
+        """Let go of the prepared runs, which hold the session, and prepare no more: it is closed."""
+        self.can_prepare = False
         with self._lock:
             self._plans.clear()
             self._quick_plans.clear()
@@ -279,14 +299,14 @@ class TrainingSteps:
 
     def listeners(self) -> Listeners | None:
         """Those who hear of training steps; None when nobody does."""
-        state, listeners = self._listeners
+        state, listeners = self.listening
         if state is not signals.step.state:
             state = signals.step.state  # before they are resolved, lest a change meanwhile go unnoticed
             references = signals.step.resolved_for(self._supervisor)
             if listeners is not None:
                 listeners.settle_times()
             listeners = Listeners(references) if references else None
-            self._listeners = (state, listeners)
+            self.listening = (state, listeners)
         return listeners
 
     def plan(self, fetches: Any, feed_dict: Any) -> Plan | None:
@@ -335,15 +355,38 @@ class TrainingSteps:
             with self._lock:
                 self._step += 1
 
-    def done(self, session: ManagedSession, listeners: Listeners, variant: Variant, parts: list[Any]) -> None:
-        """A training step was run, with these results for the parts of `variant`: tell those who listen."""
-        step = self._number(session, variant, parts[1])
-        results = parts[0]
-        calls, without_values = variant.calls(listeners)
-        told = [events.Step(step, session, results, values) for values in parts[2:]]
+    def done(
+        self,
+        session: ManagedSession,
+        listeners: Listeners,
+        variant: Variant,
+        results: Any,
+        reads: Any,
+        values: list[Any],
+    ) -> None:
+        """A training step was run, and gave this for the parts of `variant`: tell those who listen."""
+        if type(reads) is np.int64:
+            step = int(reads)
+            if step > self._step:
+                self._advance(step)
+        else:
+            step = self._number(session, variant, reads)
+        known, calls, without_values = variant.calls
+        if known is not listeners:
+            _, calls, without_values = variant.resolve_calls(listeners)
+        told = []
+        for of_rider in values:
+            told.append(events.Step(step, session, results, of_rider))
         if without_values:
             told.append(events.Step(step, session, results))
-        self._supervisor.send_each(signals.step, calls, told)
+        if self.run_hooks.present:
+            failures = self.run_hooks.apart(self._call_each, self._supervisor, calls, told, self.coord.fail)
+        else:
+            failures = self._call_each(self._supervisor, calls, told, self.coord.fail)
+        if failures is not signals.NO_FAILURES:
+            _, interrupt = failures  # an error is raised by the next step
+            if interrupt is not None:
+                raise interrupt
         listeners.steps += 1
         if listeners.steps >= _SETTLED_EVERY:
             listeners.settle_times()
@@ -357,13 +400,16 @@ class TrainingSteps:
             step = max(map(as_int, reads)) if type(reads) is list else as_int(reads)
         else:
             step = self._supervisor.read_global_step(session) or 0
+        self._advance(step)
+        return step
+
+    def _advance(self, step: int) -> None:
         with self._lock:
             increment = step - self._step
             if increment > 0:
                 self._step = step
                 if increment != self._increment:
                     self._increment = min(self._increment or increment, increment)
-        return step
 
 
 def as_int(value: Any) -> int:

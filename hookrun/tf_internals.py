@@ -89,20 +89,22 @@ def _callable_run(
     )
     run, session_handle = pywrap_tf_session.TF_SessionRunCallable, session._session
     made: dict[bool, Any] = {}
+    handles: dict[bool, Any] = {}  # of those that are made, which hold them
     making = threading.Lock()
 
-    def make(inline: bool) -> Any:
+    def make(inline: bool) -> None:
         with making:  # a second one in its place would release the handle that another thread runs
             if inline not in made:
                 own = CallableOptions(run_options=_INLINE if inline else None)
                 own.MergeFrom(options)
                 made[inline] = session._do_call(session._make_callable_from_options, own)
-        return made[inline]
+                handles[inline] = made[inline]._handle
 
     def raw(values: list[Any], inline: bool) -> list[Any]:
-        prepared = made.get(inline) or make(inline)
+        if inline not in handles:
+            make(inline)
         try:
-            return run(session_handle, prepared._handle, values, None)  # type: ignore[no-any-return]
+            return run(session_handle, handles[inline], values, None)  # type: ignore[no-any-return]
         except tf.errors.OpError as error:
             return session._do_call(_reraise, error)  # type: ignore[no-any-return]
 

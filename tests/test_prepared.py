@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import gc
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -292,7 +293,7 @@ class TestInline:
 
         choice = InlineChoice("auto", clock=lambda: now[0])
         while choice.choice is None:
-            choice.measured(run, None)
+            choice.measured(SimpleNamespace(run=run), None)
         assert len(runs) <= 50
         assert choice.choice is chosen
 
@@ -311,11 +312,11 @@ class TestInline:
 class TestPreparedRun:
     def test_a_fetch_that_is_fed_is_left_to_tensorflow(self, ops, sess):
         with pytest.raises(NotPreparable):
-            PreparedRun(sess, [ops.constant], [ops.constant])
+            PreparedRun(sess, ops.constant, [], [], [ops.constant])
 
     def test_parts_come_back_each_in_its_structure(self, ops, sess):
-        run = PreparedRun(sess, [ops.constant, [ops.nothing], {"v": ops.variable}], [])
-        first, second, third = run(None)
+        run = PreparedRun(sess, ops.constant, [ops.nothing], [{"v": ops.variable}], [])
+        first, second, (third,) = run.run(None)
         assert (first.tolist(), second, third["v"].tolist()) == ([[1, 2], [3, 4]], [None], [1.0, 2.0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import collections
 import threading
 
@@ -11,6 +12,9 @@ import tensorflow as tf
 
 import hookrun
 from hookrun import hooks, signals
+from hookrun.gate import StepGate
+
+BOUND_SECS = 30.0
 
 
 @pytest.fixture
@@ -319,3 +323,29 @@ def test_a_manager_that_makes_no_session_is_refused(model):
     sv = hookrun.Supervisor(session_manager=Manager())
     with pytest.raises(TypeError, match="not 'a session'"), sv.managed_session():
         pytest.fail("the block must not be entered")
+
+
+def test_an_interrupt_ends_a_step_that_waits_for_a_snapshot(model, monkeypatch):
+    sv = hookrun.Supervisor()
+    alone, waiting = threading.Event(), threading.Event()
+
+    def take(sess):
+        with sv.between_steps():
+            alone.set()
+            assert waiting.wait(BOUND_SECS)
+            _thread.interrupt_main()
+            interrupted.wait(BOUND_SECS)
+
+    wait = StepGate.wait
+    monkeypatch.setattr(StepGate, "wait", lambda gate, thread: (waiting.set(), wait(gate, thread)))
+    interrupted = threading.Event()
+    with sv.managed_session() as sess:
+        taker = threading.Thread(target=take, args=(sess,))
+        taker.start()
+        assert alone.wait(BOUND_SECS)
+        with pytest.raises(KeyboardInterrupt):
+            sess.run(model.train_op)
+        interrupted.set()
+        taker.join()
+        sess.run(model.train_op)
+        assert sess.run(model.global_step) == 1
