@@ -57,7 +57,8 @@ class StepCounterHook(Hook):
         )
         supervisor.summary_computed(event.session, summary, step)
         flush_tick(supervisor.summary_writer, wait=not supervisor.in_training_step)
-        _logger.info("%s: %g", tag, steps_per_sec)
+        level = logging.DEBUG if supervisor.in_training_step else logging.INFO  # as TensorFlow's, on a timer
+        _logger.log(level, "%s: %g", tag, steps_per_sec)
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         rows = [row for row in supervisor.hook_times() if row.count]

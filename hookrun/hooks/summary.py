@@ -116,7 +116,8 @@ class SummaryHook(Hook):
     def _write(
         self, supervisor: Supervisor, session: ManagedSession, summary: bytes, step: int | None
     ) -> None:
-        _logger.info("Recording summary at step %s.", step)
+        level = logging.DEBUG if supervisor.in_training_step else logging.INFO  # as TensorFlow's, on a timer
+        _logger.log(level, "Recording summary at step %s.", step)
         if supervisor.summary_writer is not None or not self._writers:
             supervisor.summary_computed(session, summary, step)
             flush_tick(supervisor.summary_writer, wait=not supervisor.in_training_step)
