@@ -155,7 +155,7 @@ class _Bar(tqdm):
             for handler in logger.handlers
             if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "isatty", bool)()
         ]
-        self._raised = [(each, each.setStream(_AboveBar(self, each.stream))) for each in handlers]
+        self._raised = [(each, each.setStream(_AboveBar(self.fp, each.stream))) for each in handlers]
 
     def close(self) -> None:
         for handler, stream in self._raised:
@@ -168,12 +168,12 @@ class _Bar(tqdm):
 class _AboveBar:
     """What is written to a terminal while a bar is shown."""
 
-    def __init__(self, bar: _Bar, stream: TextIO) -> None:
-        self._bar = bar
+    def __init__(self, file: Any, stream: TextIO) -> None:
+        self._file = file  # that of the bar, which is not held: it is closed once nobody has it
         self._stream = stream
 
     def write(self, text: str) -> None:
-        with _Bar.external_write_mode(self._bar.fp):
+        with _Bar.external_write_mode(self._file):
             self._stream.write(text)
             self._stream.flush()
 

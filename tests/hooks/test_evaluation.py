@@ -80,6 +80,17 @@ def test_no_training_step_runs_while_the_model_is_measured(model):
     assert len(seen) >= 3 and set(seen) == {0}
 
 
+def test_every_so_many_seconds_it_evaluates_at_the_step_after(model):
+    evaluated = []
+    hook = hooks.EvaluationHook(
+        lambda sess: evaluated.append(1) or {}, every_secs=1e-9, at_steps=[2], at_end=False
+    )
+    train(hookrun.Supervisor(hooks=[hook]), model, 3)
+    rare = hooks.EvaluationHook(lambda sess: evaluated.append(2) or {}, every_secs=3600, at_end=False)
+    train(hookrun.Supervisor(hooks=[rare]), model, 3)
+    assert evaluated == [1, 1, 1]
+
+
 def test_every_so_many_checkpoints_it_evaluates_at_the_step_after_one(model, tmp_path):
     evaluation = hooks.EvaluationHook({"loss": model.loss}, every_checkpoints=2, at_end=False)
     saving = hooks.CheckpointHook(every_steps=2, background=False)
