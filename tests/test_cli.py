@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import hooks, units
+from hookrun import checkpoints, hook_state, hooks, units
 from hookrun.cli import main
 from hookrun.writers import EventFileWriter
 
@@ -167,6 +167,31 @@ def test_inspect_as_json(run, tmp_path):
     assert found["hook_state"] == {"Counter": {"seen": 40}}
 
 
+def test_inspect_shows_the_hooks_of_the_checkpoint_that_a_run_would_start_from(run, tmp_path):
+    def shown():
+        return json.loads(run("inspect", "--json")[1])["hook_state"]["Counter"]["seen"]
+
+    for path in (tmp_path / "run").glob("model.ckpt-10.*"):  # a base name that is not the one in use
+        shutil.copy(path, path.with_name(path.name.replace("model", "other")))
+    assert shown() == 40
+    for path in (tmp_path / "run").glob("model.ckpt-20.*"):  # of a process that was killed before it named it
+        shutil.copyfile(path, path.with_name(path.name.replace("20", "50")))
+    assert shown() == 20
+    damage(tmp_path / "run" / "model.ckpt-50.data-00000-of-00001")
+    damage(tmp_path / "run" / "model.ckpt-40.data-00000-of-00001")
+    assert shown() == 30
+    (tmp_path / "run" / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-20"')
+    assert shown() == 20
+
+
+def test_the_best_is_told_of_metrics_that_differ_and_are_numbers(run, tmp_path):
+    for step, (error, same) in {10: (math.nan, 1.0), 20: (2.0, 1.0), 30: (1.0, 1.0), 40: (3.0, 1.0)}.items():
+        path = tmp_path / "run" / f"model.ckpt-{step}{hook_state.SUFFIX}"
+        hook_state.write(path, hook_state.HookState(metrics={"error": error, "same": same}))
+    found = json.loads(run("inspect", "--json")[1])["checkpoints"]
+    assert [c["best"] for c in found] == [{}, {}, {"error": "least"}, {"error": "most"}]
+
+
 def test_verify_reads_every_byte_and_its_status_says_it(run, tmp_path):
     assert run("verify")[:2] == (0, "4 checkpoints, 1 event file: nothing damaged\n")
     (events,) = (tmp_path / "run").glob("events.*")
@@ -256,6 +281,33 @@ def test_prune_counts_what_is_intact_and_leaves_the_damaged_alone(run, tmp_path)
     assert steps_in(tmp_path / "run") == [30, 40]
 
 
+def test_prune_reads_the_checkpoint_that_a_run_would_start_from_whatever_the_policy(run, tmp_path):
+    damage(tmp_path / "run" / "model.ckpt-40.data-00000-of-00001")
+    assert run("prune", "--keep", "best:1:error:min", "--delete")[0] == 0
+    assert steps_in(tmp_path / "run") == [20, 30, 40]  # 30 is intact, 40 is left alone
+
+
+def test_prune_names_what_stays_before_it_removes_what_was_named(run, tmp_path, monkeypatch):
+    for path in (tmp_path / "run").glob("model.ckpt-40.*"):  # by a process that was killed before it named it
+        shutil.copyfile(path, path.with_name(path.name.replace("40", "50")))
+    named, remove = [], checkpoints.remove
+
+    def watched(path):
+        named.append(os.path.basename(tf.train.latest_checkpoint(str(tmp_path / "run"))))
+        remove(path)
+
+    monkeypatch.setattr(checkpoints, "remove", watched)
+    assert run("prune", "--keep", "latest:1", "--delete")[0] == 0
+    assert named == ["model.ckpt-50"] * 4
+    assert steps_in(tmp_path / "run") == [50]
+
+
+def test_prune_that_removes_nothing_leaves_the_state_file_alone(run, tmp_path):
+    before = (tmp_path / "run" / "checkpoint").read_bytes()
+    assert run("prune", "--keep", "latest:4", "--delete")[0] == 0
+    assert (tmp_path / "run" / "checkpoint").read_bytes() == before
+
+
 @pytest.mark.parametrize("delete", [[], ["--delete"]])
 def test_prune_never_leaves_nothing_intact(run, tmp_path, delete):
     status, _, err = run("prune", "--keep", "best:1:nothing", *delete)
@@ -290,9 +342,15 @@ def test_scalars_of_an_unknown_tag_names_those_that_there_are(run):
 
 
 def test_a_directory_that_is_none_is_an_error(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    wrong = {"nowhere": "No such file or directory", "file": "Not a directory"}
     for command in (["inspect"], ["verify"], ["prune", "--keep", "latest:1"]):
-        assert main([command[0], str(tmp_path / "nowhere"), *command[1:]]) == 2
-        assert str(tmp_path / "nowhere") in capsys.readouterr().err
+        for name, reason in wrong.items():
+            assert main([command[0], str(tmp_path / name), *command[1:]]) == 2
+            told = capsys.readouterr().err
+            assert reason in told and str(tmp_path / name) in told
+    (tmp_path / "file").unlink()
+    for command in (["inspect"], ["verify"], ["prune", "--keep", "latest:1"]):
         assert main([command[0], str(tmp_path), *command[1:]]) == 2
         assert "There are n" in capsys.readouterr().err
 
