@@ -28,6 +28,10 @@ _logger = logging.getLogger(__name__)
 class StepCounterHook(Hook):
     """Writes the training steps per second, as `global_step/sec`, whenever summaries are due.
 
+    ```python
+    sv = hookrun.Supervisor(logdir="runs/counted", save_summaries_secs=30, hooks=[hooks.StepCounterHook()])
+    ```
+
     At the end of a session in which anything was called at training steps, it writes the time that each hook
     took, as a text: TensorBoard and ``hookrun report`` show it as a table.
 

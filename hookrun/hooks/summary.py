@@ -27,6 +27,10 @@ _logger = logging.getLogger(__name__)
 class SummaryHook(Hook):
     """Computes summaries and writes them.
 
+    ```python
+    sv = hookrun.Supervisor(logdir="runs/summarized", hooks=[hooks.SummaryHook(every_steps=100)])
+    ```
+
     Without a schedule they are due whenever `signals.summary_due` is sent, and computed in a run of their
     own on its thread. Where they depend on a `tf.compat.v1.placeholder`, they ride in the next training step
     that feeds it. A `placeholder_with_default` alone has its default.
