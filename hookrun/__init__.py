@@ -4,6 +4,7 @@
 the training step, and what you add, are hooks subscribed to signals:
 
 ```python
+import tensorflow as tf
 import hookrun
 from hookrun import signals
 
@@ -23,7 +24,8 @@ with tf.Graph().as_default():
 | to | see |
 | --- | --- |
 | train | `Supervisor` |
-| use a service or write one | `hooks`, of which `hooks.Hook` is the contract |
+| add a service that is there | `hooks`, which lists them |
+| write one | `hooks.Hook`, the contract |
 | be told when something happens | `signals`, and `Supervisor.on` |
 | know what a receiver is told | `events` |
 | say at which steps | `triggers` |
@@ -33,7 +35,8 @@ with tf.Graph().as_default():
 | test a hook of your own | `testing` |
 | see what happens | `log_to_console` |
 
-TensorFlow is imported when the first of these is used that needs it.
+``help(hookrun.hooks.Hook)``, and so on, says more. TensorFlow is imported when the first of these is used
+that needs it.
 """
 
 import logging

@@ -10,7 +10,7 @@ import collections
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -47,14 +47,8 @@ def write(path: str | os.PathLike[str], state: HookState) -> None:
     """Write `state` to the file at `path`.
 
     Raises:
-      TypeError: If it holds what is no JSON value; the message names the hook.
       OSError: If the file cannot be written.
     """
-    for name, own in [*state.hooks.items(), *state.triggers.items()]:
-        try:
-            json.dumps(own)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"state_dict of {name} must hold JSON values only: {error}") from error
     text = json.dumps(asdict(state), sort_keys=True)
     with open(path, "w", encoding="utf-8") as file:
         json.dump({"crc32c": crc32c.crc32c(text.encode()), "state": text}, file)
@@ -80,24 +74,31 @@ def read(path: str | os.PathLike[str]) -> HookState:
 
 
 def collect(hooks: Iterable[Hook], metrics: Mapping[str, float]) -> HookState:
-    """What `hooks` are to remember now.
+    """What `hooks` are to remember now. What they change later is not in it.
+
+    A `state_dict` that fails is logged, and left out where its hook has `on_error` "log".
 
     Raises:
-      Exception: What a `state_dict` raised.
+      TypeError: If one of another hook holds what is no JSON value; the message names the hook.
+      Exception: What one of another hook raised.
     """
     hooks = list(hooks)
+    own = ((hook.name, hook, hook.state_dict) for hook in hooks if _has_state(hook))
+    of_triggers = ((name, hook, trigger.state_dict) for name, hook, trigger in _triggers(hooks))
     return HookState(
         metrics=dict(metrics),
-        hooks={hook.name: hook.state_dict() for hook in hooks if _has_state(hook)},
-        triggers={name: state for name, trigger in _triggers(hooks) if (state := trigger.state_dict())},
+        hooks=dict(_collected(own)),
+        triggers={name: state for name, state in _collected(of_triggers) if state},
     )
 
 
 def load(hooks: Iterable[Hook], state: HookState) -> None:
     """Give each hook what it is to remember. One that is new, or gone, is warned of.
 
+    A `load_state_dict` that fails is logged, and no more than that where its hook has `on_error` "log".
+
     Raises:
-      Exception: What a `load_state_dict` raised.
+      Exception: What one of another hook raised.
     """
     hooks = list(hooks)
     with_state = {hook.name: hook for hook in hooks if _has_state(hook)}
@@ -106,8 +107,11 @@ def load(hooks: Iterable[Hook], state: HookState) -> None:
     for name in state.hooks.keys() - with_state.keys():
         _logger.warning("The checkpoint holds the state of a hook %s, of which there is none", name)
     for name in with_state.keys() & state.hooks.keys():
-        with_state[name].load_state_dict(state.hooks[name])
-    for name, trigger in _triggers(hooks):
+        try:
+            with_state[name].load_state_dict(state.hooks[name])
+        except Exception as error:
+            _failed("load_state_dict", name, with_state[name], error)
+    for name, _, trigger in _triggers(hooks):
         if name in state.triggers:
             try:
                 trigger.load_state_dict(state.triggers[name])
@@ -134,15 +138,40 @@ def check_names(hooks: Iterable[Hook]) -> None:
             names.add(hook.name)
 
 
+def _collected(
+    sources: Iterable[tuple[str, Hook, Callable[[], dict[str, Any]]]],
+) -> Iterator[tuple[str, Any]]:
+    for name, hook, state_dict in sources:
+        try:
+            state = json.loads(_dumped(name, state_dict()))
+        except Exception as error:
+            _failed("state_dict", name, hook, error)
+        else:
+            yield name, state
+
+
+def _dumped(name: str, state: Any) -> str:
+    try:
+        return json.dumps(state)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"state_dict of {name} must hold JSON values only: {error}") from error
+
+
+def _failed(method: str, name: str, hook: Hook, error: Exception) -> None:
+    _logger.error("%s.%s failed", name, method, exc_info=error)
+    if hook.on_error != "log":
+        raise error
+
+
 def _has_state(hook: Hook) -> bool:
     return type(hook).state_dict is not Hook.state_dict
 
 
-def _triggers(hooks: Iterable[Hook]) -> Iterator[tuple[str, Trigger]]:
+def _triggers(hooks: Iterable[Hook]) -> Iterator[tuple[str, Hook, Trigger]]:
     """The trigger of each hook, by the hook's name; of several of one name, by its number among them."""
     counts: dict[str, int] = collections.Counter()
     for hook in hooks:
         if hook.trigger is not None:
             counts[hook.name] += 1
             number = counts[hook.name]
-            yield hook.name if number == 1 else f"{hook.name} {number}", hook.trigger
+            yield hook.name if number == 1 else f"{hook.name} {number}", hook, hook.trigger

@@ -239,10 +239,16 @@ def _metrics(path: str) -> dict[str, float]:
 
 
 def _hook_state(found: list[Checkpoint]) -> dict[str, Any]:
-    newest = [c for c in found if c.damage is None and c.is_newest] or [c for c in found if c.damage is None]
-    if not newest:
+    named = {_base_name(c) for c in found if c.is_newest}
+    intact = [c for c in found if c.damage is None]
+    of_the_run = [c for c in intact if _base_name(c) in named] or intact
+    if not of_the_run:
         return {}
-    return dict(hook_state.read(newest[-1].path + hook_state.SUFFIX).hooks)
+    return dict(hook_state.read(of_the_run[-1].path + hook_state.SUFFIX).hooks)
+
+
+def _base_name(checkpoint: Checkpoint) -> str:
+    return os.path.basename(checkpoint.path).rpartition("-")[0]
 
 
 def _read(path: str) -> EventFile:

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "RunHooks", "run_subscriptions_of"]
 
-_before_run = Signal("before_run", "Sent before each run of the program, on the thread that runs it.")
-_after_run = Signal("after_run", "Sent after it, before `step` where it was a training step.")
+_before_run = Signal("before_run")
+"""Sent before each run of the program, on the thread that runs it."""
+
+_after_run = Signal("after_run")
+"""Sent after it, before `step` where it was a training step."""
 
 
 def run_subscriptions_of(hook: Hook) -> Iterator[Subscription]:

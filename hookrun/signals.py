@@ -105,8 +105,8 @@ class Signal(blinker.NamedSignal):
 
     set_class = _ConnectionOrder  # type: ignore[assignment]
 
-    def __init__(self, name: str, doc: str) -> None:
-        super().__init__(name, doc)
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
         self._lock = threading.RLock()
         self._resolved: dict[int, tuple[weakref.ref[Any], tuple[Any, ...]]] = {}
         self.state: object = object()
@@ -271,14 +271,37 @@ class _ByName:
         self._receiver(sender, event=event)
 
 
-session_created = Signal("session_created", "Sent once a session is ready, before any service starts.")
-step = Signal("step", "Sent after each training step, on the thread that ran it.")
-summary_due = Signal("summary_due", "Sent when it is time to write summaries.")
-checkpoint_due = Signal("checkpoint_due", "Sent when it is time to save a checkpoint.")
-checkpoint_saving = Signal("checkpoint_saving", "Sent before the model is taken for a checkpoint.")
-checkpoint_saved = Signal("checkpoint_saved", "Sent after a checkpoint is complete and visible.")
-session_lost = Signal("session_lost", "Sent before `stop` when a worker or a parameter server went away.")
-session_recovered = Signal(
-    "session_recovered", "Sent when `train` goes on in a new session after a lost one."
-)
-stop = Signal("stop", "Sent once per session when it ends, cleanly or not, the session still open.")
+session_created = Signal("session_created")
+"""Sent once a session is ready: after its model was restored or initialized, before any service starts. On
+the caller's thread, with an `events.SessionCreated`."""
+
+step = Signal("step")
+"""Sent after each training step, on the thread that ran it, with an `events.Step`."""
+
+summary_due = Signal("summary_due")
+"""Sent when it is time to write summaries: every `save_summaries_secs` on the summary timer's thread, and
+every `save_summaries_steps` on that of the step. With an `events.SummaryDue`."""
+
+checkpoint_due = Signal("checkpoint_due")
+"""Sent when it is time to save a checkpoint: every `save_model_secs` on the checkpoint timer's thread, and
+every `save_model_steps` on that of the step. With an `events.CheckpointDue`."""
+
+checkpoint_saving = Signal("checkpoint_saving")
+"""Sent before the model is taken for a checkpoint, on the thread that saves, while no training step runs.
+With an `events.CheckpointSaving`, of which a receiver may set `refused`."""
+
+checkpoint_saved = Signal("checkpoint_saved")
+"""Sent after a checkpoint is complete and visible, on the thread that saved it, with an
+`events.CheckpointSaved`."""
+
+session_lost = Signal("session_lost")
+"""Sent before `stop` when a worker or a parameter server went away, on the caller's thread, with an
+`events.SessionLost`."""
+
+session_recovered = Signal("session_recovered")
+"""Sent when `Supervisor.train` goes on in a new session after a lost one: after its `session_created`, before
+its first step. On the caller's thread, with an `events.SessionRecovered`."""
+
+stop = Signal("stop")
+"""Sent once per session when it ends, cleanly or not: the services have stopped, the session is still open.
+On the caller's thread, with an `events.Stop`."""

@@ -31,7 +31,7 @@ import contextlib
 import functools
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -122,6 +122,8 @@ def run_steps(
     n: int,
     *,
     values: Sequence[Any] | None = None,
+    metrics: Sequence[Mapping[str, float]] | None = None,
+    graph: tf.Graph | None = None,
     others: Iterable[Hook] = (),
     logdir: str | os.PathLike[str] | None = None,
     clock: FakeClock | None = None,
@@ -133,11 +135,19 @@ def run_steps(
     called when, in the order, and on the thread that it is in a training. The session ends after `n` steps,
     or when a stop is requested.
 
+    No timer runs: `summary_due` and `checkpoint_due` are sent when one of `others` does so, with
+    ``supervisor.send(signals.summary_due, events.SummaryDue(event.session))``.
+
     Args:
       hook: The hook.
       n: The number of steps.
       values: For each step, the values of the hook's `fetches`, in their structure: what arrives as
-        `event.values`, arrays as numpy's. The fetches themselves may be any objects, such as names.
+        `event.values`, arrays as numpy's. The fetches themselves may be any objects, such as names. None
+        where the hook fetches nothing, or `graph` is to give them.
+      metrics: For each step, what is made known with `Supervisor.report_metrics` before it, as by an
+        evaluation; an empty mapping for nothing.
+      graph: A graph that is not finalized, for a hook that is given variables, summaries or ops: those in
+        it. Only its global step is trained. None for a new one.
       others: Further hooks; called before `hook` where their priority is the same.
       logdir: A directory, for a hook that needs one. A checkpoint is saved there at a clean end, and what
         was saved before is restored, the hook's state included.
@@ -148,27 +158,31 @@ def run_steps(
       What was sent.
 
     Raises:
-      TypeError, ValueError: If `values` are missing, not one for each step, or of another structure.
+      TypeError, ValueError: If `values` are missing, of another structure, or they or `metrics` are not one
+        for each step.
       Exception: What the hook raised, as in a training.
     """
-    if (hook.fetches is None) != (values is None):
+    if (hook.fetches is None) != (values is None) and (values is not None or graph is None):
         raise ValueError(f"values must be given where the hook has fetches: {hook.fetches!r}, not {values!r}")
-    if values is not None and len(values) != n:
-        raise ValueError(f"values must hold those of {n} steps, not of {len(values)}")
+    for name, given in {"values": values, "metrics": metrics}.items():
+        if given is not None and len(given) != n:
+            raise ValueError(f"{name} must hold those of {n} steps, not of {len(given)}")
     recorder = RecordingHook()
-    given = [*others, hook, recorder]
-    if logdir is not None and not any(isinstance(each, CheckpointHook) for each in given):
-        given.append(CheckpointHook())
-    with tf.Graph().as_default():
+    hooks = [*others, hook, recorder]
+    if logdir is not None and not any(isinstance(each, CheckpointHook) for each in hooks):
+        hooks.append(CheckpointHook())
+    with (tf.Graph() if graph is None else graph).as_default():
         train_op = tf.compat.v1.assign_add(tf.compat.v1.train.get_or_create_global_step(), 1).op
         with _fed_fetches(hook, values) as feeds:
-            sv = Supervisor(logdir=logdir, save_model_secs=0, save_summaries_secs=0, hooks=given)
+            sv = Supervisor(logdir=logdir, save_model_secs=0, save_summaries_secs=0, hooks=hooks)
             with sv.managed_session() as sess:
                 for i in range(n):
                     if sv.should_stop():
                         break
                     if clock is not None:
                         clock.advance(secs_per_step)
+                    if metrics is not None:
+                        sv.report_metrics(metrics[i])
                     sess.run(train_op, feeds[i] if feeds else None)
     return recorder
 

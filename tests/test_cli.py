@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import hooks
+from hookrun import checkpoints, hook_state, hooks, units
 from hookrun.cli import main
 from hookrun.writers import EventFileWriter
 
@@ -32,6 +33,11 @@ def test_report_writes_a_page_into_the_logdir(logdir, capsys):
     assert main(["report", str(logdir)]) == 0
     assert "loss" in (logdir / "report.html").read_text()
     assert capsys.readouterr().out == f"{logdir / 'report.html'}\n"
+
+
+def test_report_as_json(logdir, capsys):
+    assert main(["report", str(logdir), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"page": str(logdir / "report.html")}
 
 
 def test_report_writes_to_another_file(logdir, tmp_path):
@@ -120,11 +126,31 @@ def test_inspect_shows_checkpoints_event_files_last_values_and_the_state_of_hook
     (best,) = [line for line in lines if "model.ckpt-20" in line]
     assert best[0] == "20" and best[-4:] == ["intact,", "error", "0", "(least)"]
     (newest,) = [line for line in lines if "model.ckpt-40" in line]
-    assert "newest," in newest
+    assert "newest," in newest and "newest" not in " ".join(best)
+    index, *others = sorted(
+        (tmp_path / "run").glob("model.ckpt-20.*"), key=lambda path: path.suffix != ".index"
+    )
+    saved = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(index.stat().st_mtime))
+    assert " ".join(best[1:5]) == f"{saved} {units.size(sum(f.stat().st_size for f in [index, *others]))}"
     assert "DAMAGED:" in next(line for line in lines if "model.ckpt-30" in line)
     assert ["40", "0.1", "value"] in lines
     assert ["Counter", '{"seen":', "40}"] in lines
-    assert any(line[:3] == ["10", "to", "40"] and line[-1] == "intact" for line in lines)
+    (events,) = (tmp_path / "run").glob("events.*")
+    read = len(list(tf.compat.v1.train.summary_iterator(str(events))))
+    told = ["10", "to", "40", str(read), *units.size(events.stat().st_size).split(), events.name]
+    assert [*told, "intact"] in lines
+    damage(events)
+    assert f"{events.name}  DAMAGED: {events}: " in run("inspect")[1]
+
+
+def test_inspect_and_scalars_tell_the_runs_below_apart(run, tmp_path):
+    with EventFileWriter(tmp_path / "run" / "eval") as writer:
+        writer.add_scalar("value", 7.5, 3)
+    out = run("inspect")[1]
+    assert "\nLast values\n" in out
+    assert re.search(r"\nLast values in eval\n  step  value  tag\n  3     7.5    value\n", out)
+    rows = list(csv.DictReader(io.StringIO(run("scalars", "value")[1])))
+    assert [(row["run"], row["step"]) for row in rows][-2:] == [(".", "40"), ("eval", "3")]
 
 
 def test_inspect_as_json(run, tmp_path):
@@ -139,6 +165,31 @@ def test_inspect_as_json(run, tmp_path):
     assert abs(found["checkpoints"][3]["wall_time"] - time.time()) < 300
     assert found["last_values"]["."]["value"]["step"] == 40
     assert found["hook_state"] == {"Counter": {"seen": 40}}
+
+
+def test_inspect_shows_the_hooks_of_the_checkpoint_that_a_run_would_start_from(run, tmp_path):
+    def shown():
+        return json.loads(run("inspect", "--json")[1])["hook_state"]["Counter"]["seen"]
+
+    for path in (tmp_path / "run").glob("model.ckpt-10.*"):  # a base name that is not the one in use
+        shutil.copy(path, path.with_name(path.name.replace("model", "other")))
+    assert shown() == 40
+    for path in (tmp_path / "run").glob("model.ckpt-20.*"):  # of a process that was killed before it named it
+        shutil.copyfile(path, path.with_name(path.name.replace("20", "50")))
+    assert shown() == 20
+    damage(tmp_path / "run" / "model.ckpt-50.data-00000-of-00001")
+    damage(tmp_path / "run" / "model.ckpt-40.data-00000-of-00001")
+    assert shown() == 30
+    (tmp_path / "run" / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-20"')
+    assert shown() == 20
+
+
+def test_the_best_is_told_of_metrics_that_differ_and_are_numbers(run, tmp_path):
+    for step, (error, same) in {10: (math.nan, 1.0), 20: (2.0, 1.0), 30: (1.0, 1.0), 40: (3.0, 1.0)}.items():
+        path = tmp_path / "run" / f"model.ckpt-{step}{hook_state.SUFFIX}"
+        hook_state.write(path, hook_state.HookState(metrics={"error": error, "same": same}))
+    found = json.loads(run("inspect", "--json")[1])["checkpoints"]
+    assert [c["best"] for c in found] == [{}, {}, {"error": "least"}, {"error": "most"}]
 
 
 def test_verify_reads_every_byte_and_its_status_says_it(run, tmp_path):
@@ -169,9 +220,43 @@ def test_prune_changes_nothing_unless_told_to(run, tmp_path):
     before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     status, out, _ = run("prune", "--keep", "latest:1", "--keep", "best:1:error:min")
     assert status == 0 and "Nothing was removed" in out
-    kept = [line.rpartition("-")[2] for line in out.splitlines() if line.startswith("kept: ")]
-    assert kept == ["20", "40"]
+    told = [line.rpartition("-")[::2] for line in out.splitlines()[:-1]]
+    prefix = tmp_path / "run" / "model.ckpt"
+    assert told == [
+        *((f"kept: {prefix}", step) for step in ("20", "40")),
+        *((f"not kept: {prefix}", step) for step in ("10", "30")),
+    ]
     assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("policies", "kept"),
+    [
+        (["latest:2"], [30, 40]),
+        (["best:1:error:min"], [20, 40]),
+        (["best:2:error:min"], [10, 20, 40]),
+        (["best:1:error"], [40]),
+        (["best:2:error:max"], [10, 40]),
+        (["hours:1"], [20, 30, 40]),
+        (["best:1:error:min", "latest:2"], [20, 30, 40]),
+    ],
+)
+def test_prune_keeps_what_any_policy_keeps(run, tmp_path, policies, kept):
+    for step, minute in {10: 10, 20: 50, 30: 90, 40: 130}.items():
+        os.utime(tmp_path / "run" / f"model.ckpt-{step}.index", (60 * minute, 60 * minute))
+    status, out, _ = run("prune", "--json", *(word for policy in policies for word in ("--keep", policy)))
+    (found,) = json.loads(out)["checkpoints"]
+    assert status == 0 and [int(path.rpartition("-")[2]) for path in found["kept"]] == kept
+
+
+def test_prune_looks_at_each_base_name_for_itself(run, tmp_path):
+    for path in (tmp_path / "run").glob("model.ckpt-[12]0.*"):
+        shutil.copy(path, path.with_name(path.name.replace("model", "other")))
+    status, out, _ = run("prune", "--keep", "latest:1", "--delete")
+    assert status == 0 and out.count("removed: ") == 4
+    names = {path.name for path in (tmp_path / "run").glob("*.index")}
+    assert names == {"model.ckpt-40.index", "other.ckpt-20.index"}
+    assert [c["step"] for c in json.loads(run("inspect", "--json")[1])["checkpoints"]] == [40, 20]
 
 
 def test_prune_removes_what_is_not_kept_and_the_state_file_names_the_rest(run, tmp_path):
@@ -194,6 +279,33 @@ def test_prune_counts_what_is_intact_and_leaves_the_damaged_alone(run, tmp_path)
     status, out, _ = run("prune", "--keep", "latest:1", "--delete")
     assert status == 0 and "damaged, left alone: " in out
     assert steps_in(tmp_path / "run") == [30, 40]
+
+
+def test_prune_reads_the_checkpoint_that_a_run_would_start_from_whatever_the_policy(run, tmp_path):
+    damage(tmp_path / "run" / "model.ckpt-40.data-00000-of-00001")
+    assert run("prune", "--keep", "best:1:error:min", "--delete")[0] == 0
+    assert steps_in(tmp_path / "run") == [20, 30, 40]  # 30 is intact, 40 is left alone
+
+
+def test_prune_names_what_stays_before_it_removes_what_was_named(run, tmp_path, monkeypatch):
+    for path in (tmp_path / "run").glob("model.ckpt-40.*"):  # by a process that was killed before it named it
+        shutil.copyfile(path, path.with_name(path.name.replace("40", "50")))
+    named, remove = [], checkpoints.remove
+
+    def watched(path):
+        named.append(os.path.basename(tf.train.latest_checkpoint(str(tmp_path / "run"))))
+        remove(path)
+
+    monkeypatch.setattr(checkpoints, "remove", watched)
+    assert run("prune", "--keep", "latest:1", "--delete")[0] == 0
+    assert named == ["model.ckpt-50"] * 4
+    assert steps_in(tmp_path / "run") == [50]
+
+
+def test_prune_that_removes_nothing_leaves_the_state_file_alone(run, tmp_path):
+    before = (tmp_path / "run" / "checkpoint").read_bytes()
+    assert run("prune", "--keep", "latest:4", "--delete")[0] == 0
+    assert (tmp_path / "run" / "checkpoint").read_bytes() == before
 
 
 @pytest.mark.parametrize("delete", [[], ["--delete"]])
@@ -230,18 +342,30 @@ def test_scalars_of_an_unknown_tag_names_those_that_there_are(run):
 
 
 def test_a_directory_that_is_none_is_an_error(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    wrong = {"nowhere": "No such file or directory", "file": "Not a directory"}
     for command in (["inspect"], ["verify"], ["prune", "--keep", "latest:1"]):
-        assert main([command[0], str(tmp_path / "nowhere"), *command[1:]]) == 2
-        assert str(tmp_path / "nowhere") in capsys.readouterr().err
+        for name, reason in wrong.items():
+            assert main([command[0], str(tmp_path / name), *command[1:]]) == 2
+            told = capsys.readouterr().err
+            assert reason in told and str(tmp_path / name) in told
+    (tmp_path / "file").unlink()
+    for command in (["inspect"], ["verify"], ["prune", "--keep", "latest:1"]):
         assert main([command[0], str(tmp_path), *command[1:]]) == 2
         assert "There are n" in capsys.readouterr().err
 
 
 def test_the_terminal_shows_what_the_command_says_and_nothing_of_tensorflow(trained):
-    command = [sys.executable, "-m", "hookrun", "verify", str(trained)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    command = [sys.executable, "-m", "hookrun"]
+    reader, writer = os.pipe()
+    os.close(reader)  # as `head` does once it has enough
+    scalars = [*command, "scalars", str(trained), "value"]
+    piped = subprocess.Popen(scalars, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    done = subprocess.run([*command, "verify", str(trained)], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "4 checkpoints, 1 event file: nothing damaged\n"
+    assert (piped.communicate(timeout=100)[1], piped.returncode) == ("", 0)
 
 
 def test_help_does_not_wait_for_tensorflow():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import logging
 import os
 import re
 import shlex
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,69 @@ def test_the_lines_of_the_table_of_hooks_make_them(model, monkeypatch, tmp_path)
         assert isinstance(eval(line, given), hooks.Hook)
 
 
+THREADS = {
+    "that of `Supervisor(...)`": {"makes"},
+    "the one that asks for the session": {"asks"},
+    "the same": {"asks"},
+    "the one that runs": {"trains"},
+    "the one that ran the step": {"trains"},
+    "`hookrun-summary-timer`; the step's for `save_summaries_steps`": {"hookrun-summary-timer", "trains"},
+    "`hookrun-checkpoint-timer`; the step's for `save_model_steps`": {"hookrun-checkpoint-timer", "trains"},
+    "the one that saves: a timer's, a step's, at the end that of the session": {
+        *("hookrun-checkpoint-timer", "trains", "ends")
+    },
+    "`hookrun-checkpoint-writer_0`; the one that saves where nothing is written behind the training, as at "
+    "the end": {"hookrun-checkpoint-writer_0", "ends"},
+    "the one in `managed_session` or `train`": set(),  # no session is lost; see test_recovery.py
+    "the one that ends the session": {"ends"},
+}
+"""The threads of the training below, by what the table calls them."""
+
+
+def test_the_table_of_threads_tells_on_which_each_method_is_called(model, graph, tmp_path, wait_until):
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (.+?) \| .+ \|$", PAGES["life.md"], re.MULTILINE)
+    table = {name: THREADS[where] for names, where in rows for name in re.findall(r"\w+", names)}
+    called = {name: collections.defaultdict(threading.Event) for name in table}
+
+    def remembered(name):
+        def method(self, *_):
+            called[name][threading.current_thread().name].set()
+            return {} if name == "state_dict" else None
+
+        return method
+
+    everywhere = type("Everywhere", (hooks.Hook,), {name: remembered(name) for name in table})
+    results = []
+
+    def on_a_thread(name, target, **arguments):
+        def run():
+            with graph.as_default():
+                results.append(target(**arguments))
+
+        thread = threading.Thread(target=run, name=name)
+        thread.start()
+        thread.join()
+        return results.pop()
+
+    sv = on_a_thread(
+        "makes",
+        hookrun.Supervisor,
+        logdir=tmp_path,
+        save_summaries_steps=1,
+        save_model_steps=2,
+        hooks=[everywhere()],
+    )
+    for _ in range(2):  # the second session is restored
+        sess = on_a_thread("asks", sv.prepare_or_wait_for_session)
+        wait_until(called["on_summary_due"]["hookrun-summary-timer"])
+        wait_until(called["on_checkpoint_saving"]["hookrun-checkpoint-timer"])
+        for _ in range(3):
+            on_a_thread("trains", sess.run, fetches=model.train_op)
+        on_a_thread("ends", sv.stop)
+        sess.close()
+    assert {name: set(threads) for name, threads in called.items()} == table
+
+
 def end_with_an_error(sv):
     raise ValueError("of the program")
 
@@ -158,6 +223,8 @@ def test_the_table_of_ends_tells_what_happens(kind, model, tmp_path):
     recorder = testing.RecordingHook()
     given = [recorder, hooks.PreemptionHook()]
     sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, hooks=given)
+    threads = []
+    sv.on(signals.stop, lambda *_: threads.append(threading.current_thread()))
 
     seen = "nothing"
     try:
@@ -174,6 +241,7 @@ def test_the_table_of_ends_tells_what_happens(kind, model, tmp_path):
         seen = f"`{type(ended).__name__}`"
 
     (stop,) = recorder.events(signals.stop)
+    assert threads == [threading.current_thread()]
     assert raised == seen
     assert error == type(stop.error).__name__.replace("NoneType", "None")
     last = recorder.events(signals.step)[-1].global_step

@@ -39,9 +39,44 @@ def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path):
             assert "state is damaged" in str(error)
 
 
-def test_a_state_that_is_no_json_is_refused_by_the_name_of_its_hook(tmp_path):
-    with pytest.raises(TypeError, match="state_dict of Mine must hold JSON values only"):
-        write(tmp_path / "state", HookState(hooks={"Mine": {"set": {1}}}))
+class Remembers(hooks.Hook):
+    def __init__(self, state=None):
+        self.state = state
+
+    def state_dict(self):
+        return self.state() if callable(self.state) else self.state
+
+    def load_state_dict(self, state):
+        self.state = state["value"]
+
+
+def test_a_state_that_is_no_json_is_refused_by_the_name_of_its_hook():
+    with pytest.raises(TypeError, match="state_dict of Remembers must hold JSON values only"):
+        collect([Remembers({"set": {1}})], {})
+
+
+def test_what_is_remembered_does_not_change_afterwards():
+    remembers = Remembers({"seen": []})
+    state = collect([remembers], {})
+    remembers.state["seen"].append(1)
+    assert state.hooks == {"Remembers": {"seen": []}}
+
+
+@pytest.mark.parametrize("state", [lambda: 1 / 0, {"set": {1}}])
+def test_a_hook_that_only_logs_its_errors_is_left_out_when_it_has_no_state_to_tell(state, caplog):
+    failing, well = Remembers(state), Remembers({"value": 1})
+    failing.name, failing.on_error = "Failing", "log"
+    assert collect([failing, well], {"loss": 0.5}) == HookState({"loss": 0.5}, {"Remembers": {"value": 1}})
+    (record,) = caplog.records
+    assert record.getMessage() == "Failing.state_dict failed" and record.exc_info[1] is not None
+
+
+def test_a_hook_that_only_logs_its_errors_starts_anew_when_it_cannot_load_its_state(caplog):
+    failing, well = Remembers(), Remembers()
+    failing.name, failing.on_error = "Failing", "log"
+    load([failing, well], HookState(hooks={"Failing": {}, "Remembers": {"value": 1}}))
+    assert (failing.state, well.state) == (None, 1)
+    assert "Failing.load_state_dict failed" in caplog.text
 
 
 def test_a_schedule_that_was_changed_starts_anew_with_a_warning(caplog):

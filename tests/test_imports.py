@@ -33,21 +33,39 @@ def test_each_public_name_is_there_and_listed(package):
 def test_help_is_a_page_of_what_there_is():
     page = pydoc.plain(pydoc.render_doc(hookrun))
     assert "sv = hookrun.Supervisor(" in page and "class Supervisor" in page and "log_to_console(" in page
+    for name in hookrun.__all__:
+        assert f"`{name}`" in page or f"`{name}." in page
+
+
+def test_help_of_the_hooks_has_a_line_for_each():
+    for name in hookrun.hooks.__all__:
+        assert f"`{name}`" in hookrun.hooks.__doc__
+
+
+def docstrings(body):
+    """The string under each assignment of a class or a module, by the name that is assigned."""
+    found = {}
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            found[target.id] = after.value.value if is_text else None
+    return found
 
 
 @pytest.mark.parametrize("name", [n for n in events.__all__ if n != "INTERRUPTS"])
-def test_each_field_of_an_event_has_a_docstring(name):
+def test_an_editor_explains_each_field_of_an_event(name):
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(getattr(events, name)))).body
-    body = definition.body
-    fields = [i for i, node in enumerate(body) if isinstance(node, ast.AnnAssign)]
-    assert ast.get_docstring(definition) and fields
-    for i in fields:
-        assert isinstance(body[i + 1], ast.Expr) and isinstance(body[i + 1].value.value, str)
+    assert ast.get_docstring(definition)
+    fields = docstrings(definition.body)
+    assert fields and all(fields.values())
 
 
-def test_each_signal_has_a_docstring():
-    for name in set(signals.__all__) - {"Signal"}:
-        assert getattr(signals, name).__doc__.startswith("Sent ")
+@pytest.mark.parametrize("name", [n for n in signals.__all__ if n != "Signal"])
+def test_an_editor_explains_each_signal_and_what_comes_with_it(name):
+    explained = docstrings(ast.parse(inspect.getsource(signals)).body)[name]
+    assert explained.startswith("Sent ") and "thread" in explained
+    assert f"`events.{name.title().replace('_', '')}`" in explained
 
 
 def test_tensorboardx_is_not_imported_before_it_is_used():

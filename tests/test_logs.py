@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
+import tensorflow as tf
 
 import hookrun
-from hookrun import signals
+from hookrun import hooks, signals
 
 
 @pytest.fixture
@@ -35,6 +37,45 @@ def test_log_to_console_shows_who_is_called_in_which_order(model, logger, capsys
     shown = [line for line in capsys.readouterr().err.splitlines() if "Session ready" in line]
     assert len(shown) == 1 and "step: first, second" in shown[0]
     assert " INFO hookrun.supervisor: " in shown[0]
+
+
+def test_lines_that_repeat_with_the_steps_are_for_debugging(model, logger, tmp_path, capsys):
+    """But those of a LoggingHook; what TensorFlow's Supervisor logs on its timers is not among them."""
+    hookrun.log_to_console()
+    rate = tf.compat.v1.get_variable("rate", initializer=0.1, trainable=False)
+    sv = hookrun.Supervisor(
+        logdir=tmp_path,
+        save_summaries_secs=0,
+        save_summaries_steps=1,
+        save_model_secs=0,
+        hooks=[
+            hooks.SummaryHook(every_steps=1),
+            hooks.LearningRateHook(rate, lambda step: step / 10, every_steps=1),
+            hooks.LoggingHook({}, every_steps=1),
+        ],
+    )
+    with sv.managed_session() as sess:
+        capsys.readouterr()
+        sess.run(model.train_op)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert " INFO hookrun.hooks.logging: step 1: " in line
+        hookrun.log_to_console("DEBUG")
+        sess.run(model.train_op)
+        told = capsys.readouterr().err
+    assert "Recording summary at step 2." in told and "learning_rate at step 2: 0.1" in told
+    assert "global_step/sec: " in told
+
+
+def test_what_tensorflows_supervisor_logs_on_its_timers_is_shown(model, logger, tmp_path, capsys, wait_until):
+    hookrun.log_to_console()
+    sv = hookrun.Supervisor(logdir=tmp_path)
+    due = threading.Event()
+    sv.on(signals.summary_due, lambda *_: due.set(), priority=1)
+    with sv.managed_session():
+        wait_until(due)
+    shown = capsys.readouterr().err
+    for line in ("Recording summary at step 0.", "global_step/sec: ", "Saving checkpoint to path "):
+        assert f": {line}" in shown
 
 
 def test_a_further_call_changes_the_level(logger, capsys):

@@ -20,6 +20,7 @@ import tensorflow as tf
 import hookrun
 from hookrun import hooks, session_maker, signals
 from hookrun.recovery import Recoveries, SessionLostError, call_within
+from hookrun.testing import RecordingHook
 from tests.cluster.processes import free_ports
 
 v1 = tf.compat.v1
@@ -386,6 +387,31 @@ def test_a_stop_that_is_requested_while_train_recovers_ends_it(cluster, build, m
         model.sv.train(lose, **cluster.master)
     stopper.join()
     assert len(sessions) == 1
+
+
+def test_the_documented_table_of_ends_tells_what_a_lost_session_is(cluster, build, tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "life.md").read_text(encoding="utf-8")
+    raised = "`SessionLostError`; with `train`, after `max_recoveries` alone"
+    assert f"| a lost session | no | `SessionLostError` | {raised} |" in page.splitlines()
+    told = RecordingHook()
+    off = {"save_summaries_secs": 0, "save_model_secs": 0}
+    model = build(tmp_path, **off, hooks=[told, hooks.CheckpointHook(every_steps=1000)])
+
+    def make_a_step_and_lose_the_session(sess):
+        sess.run(model.train_op)
+        cluster.kill_ps()
+        cluster.start_ps()
+        sess.run(model.train_op)
+
+    cluster.start_ps()
+    with pytest.raises(SessionLostError), model.sv.managed_session(**cluster.master) as sess:
+        make_a_step_and_lose_the_session(sess)
+    with pytest.raises(SessionLostError):
+        model.sv.train(make_a_step_and_lose_the_session, max_recoveries=1, **cluster.master)
+    names = [signal.name for signal, _ in told.sent]
+    session = ["session_created", "step", "session_lost", "stop"]
+    assert names == session * 2 + ["session_created", "session_recovered", *session[1:]]
+    assert {type(event.error) for event in told.events(signals.stop)} == {SessionLostError}
 
 
 def test_recoveries_are_counted_within_the_period_and_wait_longer_each_time():

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -68,7 +69,70 @@ def test_it_shows_curves_sessions_checkpoints_and_hooks(page):
     assert "accuracy/test: last 0.25" in text
     assert "not finite" in text
     assert "Time per hook" in text and "my own hook 10 " in text
-    assert "&lt;digits&gt;" in markup and "<digits>" not in markup
+    assert "<h1>&lt;digits&gt;</h1>" in markup and "<digits>" not in markup
+
+
+def written(directory, *events):
+    """Write `events` into an event file: each with its step, its time, and what it is."""
+    with hookrun.writers.EventFileWriter(directory) as writer:
+        for step, wall_time, what in events:
+            writer.add_event(tf1.Event(step=step, wall_time=wall_time, **what))
+
+
+def session_log(status, **fields):
+    return {"session_log": tf1.SessionLog(status=getattr(tf1.SessionLog, status), **fields)}
+
+
+def loss(value):
+    return {"summary": tf1.Summary(value=[{"tag": "loss", "simple_value": value}])}
+
+
+def curves(markup):
+    """The points of each curve that is drawn, as pairs of coordinates."""
+    paths = re.findall(r'<path d="([^"]+)" [^>]*stroke: #3b7dd8;', markup)
+    return [
+        [(float(x), float(y)) for x, y in re.findall(r"[ML] (\S+) (\S+)", path.replace("\n", " "))]
+        for path in paths
+    ]
+
+
+def test_a_page_tells_and_draws_the_steps_times_restarts_and_checkpoints_of_the_run(tmp_path):
+    begin = 1e9
+    written(
+        tmp_path,
+        (0, begin, session_log("START")),
+        *((step, begin + step, loss(1 / step)) for step in (1, 2, 3)),
+        (2, begin + 4, session_log("CHECKPOINT", checkpoint_path="model.ckpt")),
+        (4, begin + 50, session_log("START")),
+        (5, begin + 60, loss(7.0)),
+        (0, begin + 50 + 187, session_log("STOP")),
+        (6, begin + 300, session_log("START")),
+        (1234, begin + 300 + 2 * 3600 + 5 * 60, loss(5.0)),
+    )
+    report(str(tmp_path), str(tmp_path / "report.html"))
+    markup = (tmp_path / "report.html").read_text()
+    text = text_of(markup)
+    assert "1,234 last step 3 sessions 2 h 08 min time in sessions 1 saved, 0 kept checkpoints" in text
+    assert "Dotted lines are restarts; ticks on the axis of the steps are checkpoints." in text
+    assert "loss last 5, least 0.333333, most 7 " in text
+    ends = re.findall(r"(\w+) \S+ \S+ (\d+) ([\d,]+) (\S+ (?:s|min \d+ s|h \d+ min)) (stopped|killed)", text)
+    assert ends == [
+        ("start", "0", "3", "4.0 s", "killed"),
+        ("restart", "4", "5", "3 min 07 s", "stopped"),
+        ("restart", "6", "1,234", "2 h 05 min", "killed"),
+    ]
+    assert re.search(r"2 \S+ \S+ deleted model.ckpt-2", text)
+
+    assert "#010203" not in markup  # the colour that stands for that of the page
+    (curve,) = curves(markup)
+    xs, ys = zip(*curve, strict=True)
+    x_of, y_of = np.polyfit([1, 2, 3, 5, 1234], xs, 1), np.polyfit([1, 1 / 2, 1 / 3, 7, 5], ys, 1)
+    assert xs == pytest.approx(np.polyval(x_of, [1, 2, 3, 5, 1234]), abs=0.01) and x_of[0] > 0
+    assert ys == pytest.approx(np.polyval(y_of, [1, 1 / 2, 1 / 3, 7, 5]), abs=0.01) and y_of[0] < 0
+    dotted = re.findall(r'<path d="M (\S+) [^"]+" [^>]*stroke-dasharray', markup)
+    assert [float(x) for x in dotted] == pytest.approx(np.polyval(x_of, [4, 6]), abs=0.01)
+    (tick,) = re.findall(r'<use [^>]*x="(\S+)" [^>]*fill-opacity', markup)
+    assert float(tick) == pytest.approx(np.polyval(x_of, 2), abs=0.01)
 
 
 def test_it_needs_nothing_else(page):
@@ -91,6 +155,14 @@ def test_a_long_curve_is_thinned_out(tmp_path):
             writer.add_scalar("loss", step % 7, step)
     report(str(tmp_path), str(tmp_path / "report.html"))
     assert (tmp_path / "report.html").stat().st_size < 100_000
+
+
+def test_a_long_curve_that_is_thinned_out_keeps_what_stands_out(tmp_path):
+    stands_out = {777: 100.0, 778: -100.0}
+    written(tmp_path, *((step, step, loss(stands_out.get(step, 0.0))) for step in range(5000)))
+    report(str(tmp_path), str(tmp_path / "report.html"))
+    (curve,) = curves((tmp_path / "report.html").read_text())
+    assert len({y for _, y in curve}) == 3 and len(curve) < 1000
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")

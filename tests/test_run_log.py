@@ -37,6 +37,20 @@ def test_curves_of_every_directory_are_read_and_torn_records_end_a_file(tmp_path
     assert top.texts == {"text/text_summary": "words"}
 
 
+def test_scalars_of_tensorflow_2_are_read_too_and_directories_in_order(tmp_path):
+    value = tf1.Summary.Value(
+        tag="loss",
+        tensor=tf.make_tensor_proto(0.25),
+        metadata={"plugin_data": {"plugin_name": "scalars"}},
+    )
+    for name in ("c", "a", "d", "b"):
+        with EventFileWriter(tmp_path / name) as writer:
+            writer.add_summary(tf1.Summary(value=[value]), 7)
+    logs = read_run_logs(str(tmp_path))
+    assert [log.name for log in logs] == ["a", "b", "c", "d"]
+    assert {(p.step, p.value) for log in logs for p in log.scalars["loss"]} == {(7, 0.25)}
+
+
 def test_a_restart_is_a_session_and_drops_what_it_repeats(tmp_path):
     with EventFileWriter(tmp_path) as writer:
         writer.add_session_log(session_log("START"), 0)

@@ -19,7 +19,7 @@ class Sender:
 
 @pytest.fixture
 def signal() -> signals.Signal:
-    return signals.Signal("tested", "A signal of the test's own.")
+    return signals.Signal("tested")
 
 
 @pytest.fixture

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+import math
 import re
+import signal
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hookrun import hooks, signals, testing
+from hookrun import events, hooks, signals, testing
 from hookrun.testing import FakeClock, RecordingHook, run_steps
 
 (DOCUMENTED,) = re.findall(r"```python\n(.*?)```", testing.__doc__, re.DOTALL)
@@ -86,8 +93,138 @@ class TestRunSteps:
             run_steps(Seen(), 1, values=[1.0])
         with pytest.raises(ValueError, match="values must hold those of 2 steps, not of 1"):
             run_steps(Seen("a"), 2, values=[1.0])
+        with pytest.raises(ValueError, match="metrics must hold those of 2 steps, not of 1"):
+            run_steps(Seen(), 2, metrics=[{"accuracy": 1.0}])
         with pytest.raises(ValueError, match="same set of keys"):
             run_steps(Seen({"a": "a"}), 1, values=[{"b": 1.0}])
+
+
+class EveryHook:
+    """For each hook of the library: how `run_steps` drives it, and what comes of that.
+
+    A method is called in the graph that is given as `graph`, with the directory that is given as `logdir`. It
+    returns the hook, further arguments, and what is to be true then, of what was sent and logged.
+    """
+
+    def CallbackHook(self, logdir):
+        told = []
+        hook = hooks.CallbackHook(lambda _, event: told.append(event.values.item()), fetches="any")
+        return hook, {"values": [1.0, 2.0, 3.0]}, lambda *_: told == [1.0, 2.0, 3.0]
+
+    def CheckpointHook(self, logdir):
+        saved = {"model.ckpt-2.index", "model.ckpt-3.index"}
+        hook = hooks.CheckpointHook(every_steps=2)
+        return hook, {}, lambda *_: saved == {path.name for path in logdir.glob("*.index")}
+
+    def EarlyStoppingHook(self, logdir):
+        hook = hooks.EarlyStoppingHook("accuracy", mode="max", patience=1)
+        metrics = [{"accuracy": 0.5}, {"accuracy": 0.75}, {}]
+        return hook, {"metrics": metrics}, lambda *_: (hook.best, hook.best_step) == (0.75, 2)
+
+    def EvaluationHook(self, logdir):
+        hook = hooks.EvaluationHook({"two": tf.constant(2.0)}, every_steps=1)
+        return hook, {"metrics": [{"two": 0.0}] * 3}, lambda sent, _: sent.supervisor.metrics == {"two": 2.0}
+
+    def HParamsHook(self, logdir):
+        hook = hooks.HParamsHook({"rate": 0.1}, {"two": tf.constant(2.0)})
+        return hook, {}, lambda *_: scalars(logdir, "final/two") == [2.0]
+
+    def HeartbeatHook(self, logdir):
+        path = logdir / "heartbeat.json"
+        return hooks.HeartbeatHook(path), {}, lambda *_: json.loads(path.read_text())["step"] == 3
+
+    def LearningRateHook(self, logdir):
+        rate = tf.compat.v1.get_variable("rate", initializer=9.0, trainable=False)
+        hook = hooks.LearningRateHook(rate, lambda step: 2.0**step, every_steps=1)
+        return hook, {}, lambda *_: scalars(logdir, "learning_rate") == [1.0, 2.0, 4.0]
+
+    def LoggingHook(self, logdir):
+        hook = hooks.LoggingHook({"two": tf.constant(2.0)}, every_steps=3)
+        return hook, {}, lambda _, log: "step 3: two 2 (" in log
+
+    def MovingAverageHook(self, logdir):
+        weight = tf.compat.v1.get_variable("weight", initializer=4.0)
+        hook, averages = hooks.MovingAverageHook(), []
+
+        @hooks.CallbackHook
+        def look(supervisor, event):
+            with hook.swapped_in(event.session):
+                averages.append(event.session.run(weight))
+
+        return hook, {"others": [look]}, lambda *_: averages == [4.0] * 3
+
+    def NanGuardHook(self, logdir):
+        hook = hooks.NanGuardHook("loss:0", then="stop")
+        values = [[1.0], [1.0], [math.inf]]
+        return hook, {"values": values}, lambda _, log: "not finite at step 3: loss" in log
+
+    def PreemptionHook(self, logdir):
+        seen, before = [], signal.getsignal(signal.SIGTERM)
+        look = hooks.CallbackHook(lambda *_: seen.append(signal.getsignal(signal.SIGTERM)))
+        return hooks.PreemptionHook(), {"others": [look]}, lambda *_: before not in seen and len(seen) == 3
+
+    def ProfilerHook(self, logdir):
+        return hooks.ProfilerHook(at_steps=[2]), {}, lambda *_: any(logdir.glob("plugins/profile/step_2/*"))
+
+    def ProgressHook(self, logdir):
+        file = io.StringIO()
+        hook = hooks.ProgressHook({"loss": "loss:0"}, last_step=3, file=file)
+        return hook, {"values": [{"loss": 0.5}] * 3}, lambda *_: file.getvalue().startswith("100% 3/3")
+
+    def QueueRunnerHook(self, logdir):
+        queue = tf.queue.FIFOQueue(1, tf.float32)
+        runner = tf.compat.v1.train.QueueRunner(queue, [queue.enqueue(1.0)])
+        tf.compat.v1.train.add_queue_runner(runner)
+        value, seen = queue.dequeue(), []
+        look = hooks.CallbackHook(lambda _, event: seen.append(event.session.run(value)))
+        return hooks.QueueRunnerHook(), {"others": [look]}, lambda *_: seen == [1.0, 1.0, 1.0]
+
+    def SessionRunHookAdapter(self, logdir):
+        final = tf.compat.v1.train.FinalOpsHook(tf.constant(2.0))
+        return hooks.SessionRunHookAdapter(final), {}, lambda *_: final.final_ops_values == 2.0
+
+    def StepCounterHook(self, logdir):
+        @hooks.CallbackHook
+        def tick(supervisor, event):
+            supervisor.send(signals.summary_due, events.SummaryDue(event.session))
+
+        clock = FakeClock()
+        arguments = {"others": [tick], "clock": clock, "secs_per_step": 0.5}
+        hook = hooks.StepCounterHook(clock=clock)
+        return hook, arguments, lambda *_: scalars(logdir, "global_step/sec") == [2.0, 2.0, 2.0]
+
+    def StopAfterTimeHook(self, logdir):
+        clock = FakeClock()
+        hook = hooks.StopAfterTimeHook(secs=3, clock=clock)
+        return hook, {"clock": clock}, lambda _, log: "stops at step 3, after 3 s" in log
+
+    def StopAtStepHook(self, logdir):
+        return hooks.StopAtStepHook(last_step=3), {}, lambda _, log: "stops at step 3" in log
+
+    def SummaryHook(self, logdir):
+        tf.compat.v1.summary.scalar("two", tf.constant(2.0))
+        return hooks.SummaryHook(every_steps=1), {}, lambda *_: scalars(logdir, "two") == [2.0] * 3
+
+    def TraceHook(self, logdir):
+        hook = hooks.TraceHook(at_steps=[2])
+        return hook, {}, lambda *_: accumulated(logdir).Tags()["run_metadata"] == ["step_2"]
+
+
+def accumulated(logdir):
+    return EventAccumulator(str(logdir)).Reload()
+
+
+def scalars(logdir, tag):
+    return [point.value for point in accumulated(logdir).Scalars(tag)]
+
+
+@pytest.mark.parametrize("name", [n for n in hooks.__all__ if n not in ("Hook", "retention")])
+def test_run_steps_drives_each_hook_of_the_library(name, graph, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "hookrun")
+    hook, arguments, is_true = getattr(EveryHook(), name)(tmp_path)
+    sent = run_steps(hook, 3, graph=graph, logdir=tmp_path, **arguments)
+    sent.assert_sent(signals.step, times=3)
+    assert is_true(sent, caplog.text)
 
 
 class TestRecordingHook:

@@ -1,4 +1,35 @@
-"""Hooks: what happens besides the training step. `Hook` is the contract, each other class one service."""
+"""Hooks: what happens besides the training step.
+
+`Hook` is the contract, each other class one service, to be given as ``Supervisor(..., hooks=[...])``:
+
+| hook | what it does |
+| --- | --- |
+| `CallbackHook` | calls a function when a signal is sent |
+| `EarlyStoppingHook` | stops when a metric no longer improves |
+| `EvaluationHook` | measures the model now and then |
+| `HParamsHook` | a row in TensorBoard's table of hyperparameters |
+| `HeartbeatHook` | a JSON file for health checks |
+| `LearningRateHook` | sets the learning rate, and records it |
+| `LoggingHook` | logs values, with the steps per second |
+| `MovingAverageHook` | averages of the weights, to evaluate and save with |
+| `NanGuardHook` | ends a training that has diverged |
+| `PreemptionHook` | on SIGTERM or Ctrl-C: finishes the step, saves, ends |
+| `ProfilerHook` | profiles chosen steps, for TensorBoard and Chrome |
+| `ProgressHook` | a progress bar on a terminal, lines elsewhere |
+| `SessionRunHookAdapter` | runs a hook of TensorFlow's |
+| `StopAfterTimeHook` | stops after a time |
+| `StopAtStepHook` | stops at a step |
+| `TraceHook` | time and memory of each op of chosen steps |
+
+The default services, which are there unless switched off or replaced:
+
+| hook | what it does |
+| --- | --- |
+| `CheckpointHook` | saves the model; which checkpoints are kept is said with `retention` |
+| `QueueRunnerHook` | starts the queue runners |
+| `StepCounterHook` | writes the steps per second |
+| `SummaryHook` | computes and writes the summaries |
+"""
 
 from __future__ import annotations
 

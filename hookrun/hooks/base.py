@@ -140,7 +140,8 @@ class Hook:
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """What must survive a restart, as JSON values: saved beside each checkpoint."""
+        """What must survive a restart, as JSON values: saved beside each checkpoint. Called on the thread
+        that saves, between two steps. Where it raises, and `on_error` is "log", the checkpoint has none."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -43,6 +43,11 @@ _STORAGE_ERRORS = (
 class CheckpointHook(Hook):
     """Saves `supervisor.saver`'s variables to `supervisor.save_path` whenever a checkpoint is due.
 
+    ```python
+    keep = hooks.retention.LatestN(3) | hooks.retention.BestN(1, metric=loss, mode="min")
+    sv = hookrun.Supervisor(logdir="runs/saved", hooks=[hooks.CheckpointHook(every_steps=50, keep=keep)])
+    ```
+
     All that is saved belongs to one training step, that of the checkpoint's name. The values are taken
     between two steps, and written on a thread of their own while training goes on; a save that is due
     meanwhile waits for it. That takes the memory of one more copy of the variables. A model that cannot be

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from hookrun import events
+from hookrun.formatting import format_values
 from hookrun.hooks.base import Hook
 from hookrun.triggers import Trigger, schedule
 from hookrun.writers import flush_soon
@@ -120,7 +121,7 @@ class EvaluationHook(Hook):
             if not isinstance(metrics, Mapping):
                 raise TypeError(f"evaluate must return numbers by name, and returned {metrics!r}")
         supervisor.report_metrics(metrics)
-        _logger.info("Evaluated at step %s: %s", step, metrics)
+        _logger.info("Evaluated at step %s: %s", step, format_values(metrics))
         if supervisor.summary_writer is not None:
             self._write(supervisor, session, metrics, step)
 

@@ -37,8 +37,8 @@ class LearningRateHook(Hook):
     It is assigned when it changes, in a run of its own between two steps. Where several workers train, it is
     the chief that does so.
 
-    The rate is written as the scalar ``learning_rate``, if there is a summary writer, and logged: at the
-    steps that are due, where it is that of the step, or else whenever `summary_due` is sent.
+    The rate is written as the scalar ``learning_rate``, if there is a summary writer, and logged at DEBUG: at
+    the steps that are due, where it is that of the step, or else whenever `summary_due` is sent.
 
     Args:
       learning_rate: The variable that the optimizer reads; or, to be recorded only, a tensor.
@@ -112,7 +112,7 @@ class LearningRateHook(Hook):
         self._record(supervisor, event.session, event.values, event.global_step)
 
     def _record(self, supervisor: Supervisor, session: Any, rate: Any, step: int | None) -> None:
-        _logger.info("%s at step %s: %g", self._tag, step, rate)
+        _logger.debug("%s at step %s: %g", self._tag, step, rate)
         if supervisor.summary_writer is not None:
             summary = tf.compat.v1.Summary(value=[{"tag": self._tag, "simple_value": float(rate)}])
             supervisor.summary_computed(session, summary, step)

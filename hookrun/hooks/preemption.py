@@ -31,6 +31,10 @@ _FROM_HANDLER = 0x80
 class PreemptionHook(Hook):
     """Stops the training on a signal of the operating system: SIGTERM of a scheduler, Ctrl-C.
 
+    ```python
+    sv = hookrun.Supervisor(logdir="runs/preempted", hooks=[hooks.PreemptionHook()])
+    ```
+
     The training step that runs is finished, `should_stop` becomes true, and the next training step raises
     in a loop that does not ask. Then the session ends as at the end of the training, with a final
     checkpoint, and the `with` block (or `stop`) raises `SystemExit`, or `KeyboardInterrupt` for SIGINT:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
@@ -22,6 +23,9 @@ __all__ = ["ProgressHook"]
 
 _TIME_FORMAT = "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}{postfix}]"
 
+_LOGGERS = ("", "hookrun", "tensorflow")
+"""Those that usually have handlers of their own; the first is the root."""
+
 
 class ProgressHook(Hook):
     """Shows a bar of tqdm's on a terminal, and writes lines to anything else.
@@ -32,8 +36,9 @@ class ProgressHook(Hook):
     ```
 
     It shows the steps, their rate, the time left and the values. There is one bar at a time: while there is
-    one, another ProgressHook of the process writes lines above it. On a cluster it is the chief that shows
-    it.
+    one, another ProgressHook of the process writes lines above it, and so do the handlers of Python's
+    `logging` that were there before and write to a terminal, such as that of `hookrun.log_to_console`. On a
+    cluster it is the chief that shows it.
 
     Args:
       values: Fetches by the names under which they are shown; they ride in the steps that are due.
@@ -105,6 +110,7 @@ class ProgressHook(Hook):
         if self._file.isatty() and not self._with_bar:
             self._with_bar.add(self)
             self._bar = _Bar(**self._style, file=self._file, dynamic_ncols=True, mininterval=0, miniters=0)
+            self._bar.raise_logs()
 
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         self._values = format_values(event.values or {})
@@ -139,3 +145,37 @@ class ProgressHook(Hook):
 
 class _Bar(tqdm):
     monitor_interval = 0  # no thread that looks after it
+    _raised: Sequence[tuple[Any, TextIO]] = ()
+
+    def raise_logs(self) -> None:
+        """Have what is logged to terminals written above the bar, until it is closed."""
+        handlers: list[Any] = [
+            handler
+            for logger in map(logging.getLogger, _LOGGERS)
+            for handler in logger.handlers
+            if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "isatty", bool)()
+        ]
+        self._raised = [(each, each.setStream(_AboveBar(self.fp, each.stream))) for each in handlers]
+
+    def close(self) -> None:
+        for handler, stream in self._raised:
+            if isinstance(handler.stream, _AboveBar):
+                handler.setStream(stream)
+        self._raised = ()
+        super().close()
+
+
+class _AboveBar:
+    """What is written to a terminal while a bar is shown."""
+
+    def __init__(self, file: Any, stream: TextIO) -> None:
+        self._file = file  # that of the bar, which is not held: it is closed once nobody has it
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with _Bar.external_write_mode(self._file):
+            self._stream.write(text)
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

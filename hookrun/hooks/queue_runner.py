@@ -21,6 +21,10 @@ _logger = logging.getLogger(__name__)
 class QueueRunnerHook(Hook):
     """Starts the queue runners once a session is ready, after every other hook has prepared it.
 
+    ```python
+    sv = hookrun.Supervisor(logdir="runs/mine", hooks=[hooks.QueueRunnerHook([])])  # starts none by itself
+    ```
+
     The Supervisor adds this hook on every worker; `supervisor.start_queue_runners` does the work.
 
     Args:

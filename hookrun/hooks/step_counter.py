@@ -28,6 +28,10 @@ _logger = logging.getLogger(__name__)
 class StepCounterHook(Hook):
     """Writes the training steps per second, as `global_step/sec`, whenever summaries are due.
 
+    ```python
+    sv = hookrun.Supervisor(logdir="runs/counted", save_summaries_secs=30, hooks=[hooks.StepCounterHook()])
+    ```
+
     At the end of a session in which anything was called at training steps, it writes the time that each hook
     took, as a text: TensorBoard and ``hookrun report`` show it as a table.
 
@@ -57,7 +61,8 @@ class StepCounterHook(Hook):
         )
         supervisor.summary_computed(event.session, summary, step)
         flush_tick(supervisor.summary_writer, wait=not supervisor.in_training_step)
-        _logger.info("%s: %g", tag, steps_per_sec)
+        level = logging.DEBUG if supervisor.in_training_step else logging.INFO  # as TensorFlow's, on a timer
+        _logger.log(level, "%s: %g", tag, steps_per_sec)
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         rows = [row for row in supervisor.hook_times() if row.count]

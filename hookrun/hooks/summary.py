@@ -27,6 +27,10 @@ _logger = logging.getLogger(__name__)
 class SummaryHook(Hook):
     """Computes summaries and writes them.
 
+    ```python
+    sv = hookrun.Supervisor(logdir="runs/summarized", hooks=[hooks.SummaryHook(every_steps=100)])
+    ```
+
     Without a schedule they are due whenever `signals.summary_due` is sent, and computed in a run of their
     own on its thread. Where they depend on a `tf.compat.v1.placeholder`, they ride in the next training step
     that feeds it. A `placeholder_with_default` alone has its default.
@@ -116,7 +120,8 @@ class SummaryHook(Hook):
     def _write(
         self, supervisor: Supervisor, session: ManagedSession, summary: bytes, step: int | None
     ) -> None:
-        _logger.info("Recording summary at step %s.", step)
+        level = logging.DEBUG if supervisor.in_training_step else logging.INFO  # as TensorFlow's, on a timer
+        _logger.log(level, "Recording summary at step %s.", step)
         if supervisor.summary_writer is not None or not self._writers:
             supervisor.summary_computed(session, summary, step)
             flush_tick(supervisor.summary_writer, wait=not supervisor.in_training_step)

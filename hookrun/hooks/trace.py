@@ -21,6 +21,10 @@ __all__ = ["TraceHook"]
 class TraceHook(Hook):
     """Runs the training steps that are due with a trace, and writes their `RunMetadata` as ``step_N``.
 
+    ```python
+    sv = hookrun.Supervisor(logdir="runs/traced", hooks=[hooks.TraceHook(at_steps=[10, 50])])
+    ```
+
     TensorBoard shows the time and memory of each op in its graph, as the host ran it; `ProfilerHook` shows
     the kernels of a GPU. A traced step is slower.
 

@@ -10,12 +10,15 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def run_example():
-    """Runs a program (a path, or a name in examples/), checks its exit status, returns what it printed."""
+    """Runs a program (a path, or a name in examples/), checks its exit status, returns what it printed.
 
-    def run(program, *args, status=0):
+    `packages` is a further directory that it imports from.
+    """
+
+    def run(program, *args, status=0, packages=ROOT):
         done = subprocess.run(
             [sys.executable, ROOT / "examples" / program, *map(str, args)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{packages}"},
             capture_output=True,
             text=True,
             timeout=120,

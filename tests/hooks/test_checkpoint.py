@@ -278,6 +278,29 @@ class TestHookState:
             self.run(model, tmp_path, 1, Broken("Best"))
         assert steps_saved(tmp_path) == [1]
 
+    @pytest.mark.parametrize("on_error", ["log", "stop"])
+    def test_one_that_cannot_be_told_stops_the_training_unless_its_hook_only_logs(
+        self, model, tmp_path, on_error, caplog
+    ):
+        class Broken(Best):
+            def state_dict(self):
+                if self.seen == 2:
+                    raise ZeroDivisionError
+                return super().state_dict()
+
+        broken = Broken("Broken")
+        broken.on_error = on_error
+        if on_error == "log":
+            self.run(model, tmp_path, 3, broken, Best())
+            assert steps_saved(tmp_path) == [1, 2, 3]
+            states = [hook_state.read(tmp_path / f"model.ckpt-{step}{hook_state.SUFFIX}") for step in (2, 3)]
+            assert [list(state.hooks) for state in states] == [["Best"], ["Best", "Broken"]]
+        else:
+            with pytest.raises(ZeroDivisionError):
+                self.run(model, tmp_path, 3, broken, Best())
+            assert steps_saved(tmp_path) == [1]
+        assert "Broken.state_dict failed" in caplog.text
+
     def test_what_is_no_json_is_an_error_that_names_the_hook(self, model, tmp_path):
         class Broken(Best):
             def state_dict(self):

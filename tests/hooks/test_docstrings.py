@@ -17,6 +17,10 @@ EXAMPLES = {
 }
 
 
+def test_each_hook_has_an_example():
+    assert set(hooks.__all__) - set(EXAMPLES) == {"Hook", "retention"}
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_runs(name, model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -78,6 +80,17 @@ def test_no_training_step_runs_while_the_model_is_measured(model):
     assert len(seen) >= 3 and set(seen) == {0}
 
 
+def test_every_so_many_seconds_it_evaluates_at_the_step_after(model):
+    evaluated = []
+    hook = hooks.EvaluationHook(
+        lambda sess: evaluated.append(1) or {}, every_secs=1e-9, at_steps=[2], at_end=False
+    )
+    train(hookrun.Supervisor(hooks=[hook]), model, 3)
+    rare = hooks.EvaluationHook(lambda sess: evaluated.append(2) or {}, every_secs=3600, at_end=False)
+    train(hookrun.Supervisor(hooks=[rare]), model, 3)
+    assert evaluated == [1, 1, 1]
+
+
 def test_every_so_many_checkpoints_it_evaluates_at_the_step_after_one(model, tmp_path):
     evaluation = hooks.EvaluationHook({"loss": model.loss}, every_checkpoints=2, at_end=False)
     saving = hooks.CheckpointHook(every_steps=2, background=False)
@@ -93,6 +106,15 @@ def test_the_last_evaluation_is_remembered_beside_the_final_checkpoint(model, tm
     sv.on(hookrun.signals.checkpoint_saved, lambda _, event: saved.append(dict(event.metrics)))
     train(sv, model, 3)
     assert saved[-1] == {"step": 3.0}
+
+
+def test_it_logs_the_metrics_as_a_person_writes_them(model, caplog):
+    caplog.set_level(logging.INFO, "hookrun.hooks.evaluation")
+    hook = hooks.EvaluationHook(
+        lambda sess: {"loss": np.float32(1) / 3, "hits": np.int64(7)}, at_steps=[1], at_end=False
+    )
+    train(hookrun.Supervisor(hooks=[hook]), model, 1)
+    assert caplog.messages == ["Evaluated at step 1: loss 0.333333, hits 7"]
 
 
 def test_neither_an_interrupt_nor_an_error_waits_for_an_evaluation(model):

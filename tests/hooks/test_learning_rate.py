@@ -76,7 +76,7 @@ def test_the_rate_of_the_steps_that_are_due_is_a_scalar(model, tmp_path):
 def test_a_rate_that_the_graph_computes_is_recorded_only(model, tmp_path, caplog):
     decayed = tf.compat.v1.train.exponential_decay(8.0, tf.constant(1), 1, 0.5)
     hook = hooks.LearningRateHook(decayed, at_steps=[1], tag="decayed")
-    with caplog.at_level(logging.INFO, "hookrun"):
+    with caplog.at_level(logging.DEBUG, "hookrun"):
         assert train(hookrun.Supervisor(hooks=[hook]), model, 2) == [9.0, 18.0]
     assert "decayed at step 1: 4" in caplog.text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import logging
 import os
 import re
 import struct
@@ -11,6 +12,7 @@ import termios
 
 import pytest
 
+import hookrun
 from hookrun import hooks
 from hookrun.testing import FakeClock, run_steps
 
@@ -86,6 +88,48 @@ def test_a_second_hook_writes_lines_above_the_bar(terminal):
     text = shown()
     assert len(re.findall(r"[\r\n]25% 2/8 \[[^\r\n]*\]\r\n", text)) == 1
     assert not re.search(r"\|[^\r\n]*/8", text)
+
+
+def rows(text):
+    """What a terminal shows that `text` was written to."""
+    screen, column = [[]], 0
+    for character in text:
+        if character in "\r\n":
+            column = 0
+            if character == "\n":
+                screen.append([])
+        else:
+            screen[-1][column : column + 1] = character
+            column += 1
+    return ["".join(row).rstrip() for row in screen]
+
+
+@pytest.fixture
+def logger():
+    """The logger of hookrun, put back as it was."""
+    logger = logging.getLogger("hookrun")
+    level, handlers = logger.level, list(logger.handlers)
+    yield logger
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
+
+
+def test_what_is_logged_to_the_terminal_stands_above_the_bar(terminal, logger, monkeypatch):
+    file, shown = terminal
+    monkeypatch.setattr("sys.stderr", file)
+    hookrun.log_to_console()
+    bar = hooks.ProgressHook(last_step=3, every_steps=1)
+    run_steps(bar, 3, others=[hooks.LoggingHook({}, every_steps=1, clock=FakeClock())])
+    logger.info("after it")
+    ready, *logged, shown_bar, after, end = rows(shown())
+    assert "INFO hookrun.supervisor: Session ready at step 0" in ready
+    # one row of the terminal each, with nothing before it and nothing left of the bar behind it
+    logged = [line for line in logged if not line.endswith("Starting queue runners.")]
+    expected = [f"INFO hookrun.hooks.logging: step {step}: (inf steps/s)" for step in (1, 2, 3)]
+    assert [re.sub(r"^[-0-9]{10} [:,0-9]{12} ", "", line) for line in logged] == expected
+    assert re.search(r"^100%\|.*\| 3/3 \[", shown_bar)
+    assert after.endswith("INFO hookrun: after it") and end == ""
+    assert [handler.stream for handler in logger.handlers if hasattr(handler, "stream")] == [file]
 
 
 @pytest.mark.parametrize(
