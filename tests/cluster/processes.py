@@ -78,8 +78,10 @@ class Network:
         target = str(self._holder.pid)
         return ["nsenter", "--user", "--preserve-credentials", "--net", "--target", target, "--"]
 
-    def take_down(self) -> None:
-        """Lose every packet from now on."""
+    def take_down(self, *, breaking: bool = False) -> None:
+        """Lose every packet from now on; with `breaking`, connections break within a second of that."""
+        if breaking:
+            subprocess.run([*self.prefix, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/tcp_retries2"], check=True)
         subprocess.run([*self.prefix, "ip", "link", "set", "lo", "down"], check=True)
 
     def bring_up(self) -> None:

@@ -16,8 +16,10 @@ def newest_step(process):
     return int(process.seen(r"step (\d+)")[-1][1])
 
 
-def start_all(cluster, logdir, *options):
-    servers = [cluster.start(TRAIN, "ps", index, "--grace", 60) for index in range(len(cluster.spec["ps"]))]
+def start_all(cluster, logdir, *options, grace_secs=60):
+    servers = [
+        cluster.start(TRAIN, "ps", index, "--grace", grace_secs) for index in range(len(cluster.spec["ps"]))
+    ]
     chief = cluster.start(TRAIN, "chief", 0, "--logdir", logdir, *options)
     worker = cluster.start(TRAIN, "worker", 0, *options)
     chief.expect("step")
@@ -79,15 +81,19 @@ def test_a_parameter_server_that_is_killed_three_times_costs_what_was_not_saved(
 
 @pytest.mark.parametrize("options", [[], ["--recover"]], ids=["documented loop", "sv.train"])
 def test_everybody_ends_when_a_parameter_server_never_comes_back(start_cluster, tmp_path, options):
-    cluster = start_cluster(ps=1, chief=1, worker=1)
-    (server,), chief, worker = start_all(cluster, tmp_path, "--max-wait", 5, *options)
+    cluster = start_cluster(ps=2, chief=1, worker=1)
+    servers, chief, worker = start_all(cluster, tmp_path, "--max-wait", 5, *options, grace_secs=8)
 
-    server.kill()
+    servers[1].kill()
 
-    assert chief.status(30) == 1
-    assert worker.status(30) == 1
+    assert chief.status(20) == 1
+    ended = time.monotonic()
+    assert worker.status(20) == 1
     for process in (chief, worker):
         assert "DeadlineExceededError" in process.errors
+        assert "no answer from /job:ps/task:1" in process.errors
+    assert servers[0].status(20) == 0
+    assert time.monotonic() - ended < 10
 
 
 @pytest.mark.parametrize("job", ["chief", "worker"])
