@@ -12,13 +12,13 @@ ROOT = Path(__file__).parents[2]
 def run_example():
     """Runs a program (a path, or a name in examples/), checks its exit status, returns what it printed."""
 
-    def run(program, *args, status=0):
+    def run(program, *args, status=0, timeout=120):
         done = subprocess.run(
             [sys.executable, ROOT / "examples" / program, *map(str, args)],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout,
         )
         assert done.returncode == status, done.stderr
         return done.stdout
