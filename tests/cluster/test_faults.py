@@ -8,6 +8,8 @@ import pytest
 
 from tests.cluster.conftest import TRAIN
 
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+
 
 def step_of(process):
     """The next step that it tells, of those that it has not told yet."""
@@ -36,7 +38,6 @@ def training(start_cluster, tmp_path):
     return start
 
 
-@pytest.mark.long
 def test_a_network_that_is_away_for_a_while_costs_no_step(training):
     cluster, ps, chief, worker = training(grace_secs=30)
     if cluster.network.unavailable:
@@ -58,7 +59,6 @@ def test_a_network_that_is_away_for_a_while_costs_no_step(training):
     assert ps.status(10) == 0
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("options", [[], ["--recover"]], ids=["documented loop", "sv.train"])
 def test_a_network_whose_connections_break_costs_no_step(training, options):
     cluster, ps, chief, worker = training(30, *options)
@@ -81,7 +81,6 @@ def test_a_network_whose_connections_break_costs_no_step(training, options):
     assert ps.status(10) == 0
 
 
-@pytest.mark.long
 def test_a_parameter_server_that_was_paused_goes_on(training):
     _, ps, chief, worker = training(grace_secs=30)
 
@@ -98,8 +97,6 @@ def test_a_parameter_server_that_was_paused_goes_on(training):
     assert len(chief.seen("ready")) == len(worker.seen("ready")) == 1
 
 
-@pytest.mark.long
-@pytest.mark.timeout(300)
 def test_a_killed_chief_finds_its_parameter_servers_and_they_end_when_it_does_not_come_back(
     training, tmp_path
 ):

@@ -59,7 +59,8 @@ def test_a_parameter_server_that_is_killed_three_times_costs_what_was_not_saved(
     start_cluster, tmp_path, servers, options
 ):
     cluster = start_cluster(ps=servers, chief=1, worker=1)
-    (*_, killed), chief, worker = start_all(cluster, tmp_path, "--save-secs", 1, *options)
+    spread = ["--partitioned", "--sharded"] if servers > 1 else []
+    (*_, killed), chief, worker = start_all(cluster, tmp_path, "--save-secs", 1, *spread, *options)
     for _ in range(3):
         chief.expect("saved")
         killed.kill()
