@@ -80,6 +80,28 @@ def test_a_parameter_server_that_is_killed_three_times_costs_what_was_not_saved(
         assert process.status() == 0
 
 
+def test_a_chief_and_a_parameter_server_that_die_together_come_back_from_the_checkpoint(
+    start_cluster, tmp_path
+):
+    cluster = start_cluster(ps=2, chief=1, worker=1)
+    (*_, server), chief, worker = start_all(cluster, tmp_path, "--save-secs", 1, "--recover")
+    for _ in range(2):  # the first one is that of the start
+        chief.expect("saved")
+    for killed in (server, chief):
+        killed.kill()
+    saved = int(chief.seen(r"saved (\d+)")[-1][1])
+    worker.skip()
+
+    cluster.start(TRAIN, "ps", 1, "--grace", 60)
+    chief = cluster.start(TRAIN, "chief", 0, "--logdir", tmp_path)
+
+    assert int(chief.expect(r"ready (\d+)")[1]) >= saved > 0
+    assert int(worker.expect(r"ready (\d+)")[1]) >= saved
+    for process in (worker, chief):
+        process.say("stop")
+        assert process.status() == 0
+
+
 @pytest.mark.parametrize("options", [[], ["--recover"]], ids=["documented loop", "sv.train"])
 def test_everybody_ends_when_a_parameter_server_never_comes_back(start_cluster, tmp_path, options):
     cluster = start_cluster(ps=2, chief=1, worker=1)
