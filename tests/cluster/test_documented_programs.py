@@ -131,29 +131,3 @@ def test_replicas_that_prepare_and_stop_their_sessions_by_hand(tasks):
     assert chief.everywhere.steps and worker.everywhere.steps
     assert worker.on_chief.steps == []
     assert tf.train.load_checkpoint(str(chief.logdir)).get_tensor("global_step") >= STEPS
-
-
-def test_a_worker_waits_for_the_model_of_the_chief_in_the_server_that_local_names(tmp_path):
-    worker_waits = threading.Event()
-
-    def run(is_chief):
-        with tf.Graph().as_default() as graph, graph.container(str(tmp_path)), tf.device("/cpu:0"):
-            step = v1.train.get_or_create_global_step()
-            train_op = v1.assign_add(step, 1)
-            sv = hookrun.Supervisor(
-                logdir=tmp_path / "logdir",
-                is_chief=is_chief,
-                recovery_wait_secs=0.1,
-                hooks=[hooks.StopAtStepHook(last_step=STEPS)],
-            )
-            if is_chief:
-                assert worker_waits.wait(BOUND_SECS)
-            else:
-                worker_waits.set()
-            sv.train(lambda sess: sess.run(train_op), master="local", max_wait_secs=BOUND_SECS)
-
-    with ThreadPoolExecutor() as threads:
-        for running in [threads.submit(run, is_chief) for is_chief in (False, True)]:
-            running.result(BOUND_SECS)
-
-    assert tf.train.load_checkpoint(str(tmp_path / "logdir")).get_tensor("global_step") >= STEPS
