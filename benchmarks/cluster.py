@@ -1,9 +1,10 @@
 """What grows with the number of workers of a cluster, measured with clusters of processes on this machine.
 
     python benchmarks/cluster.py [workers ...]      # 1 2 4 8 if none are given; 8 need about 6 GB
+    python benchmarks/cluster.py 2 --servers 2      # parameter servers; 1 unless given
 
-Each cluster has one parameter server, and is measured once it trains. All tasks share the cores of this
-machine: the steps per second say what the parameter server bears, not what more machines would bring.
+Each cluster is measured once it trains. All tasks share the cores of this machine: the steps per second say
+what a parameter server bears, not what more machines would bring.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Measured(NamedTuple):
     steps_per_sec: float
     """Of all tasks together."""
     connections: int
-    """Established at the parameter server's port, at its side."""
+    """Established by the parameter server and to it."""
     server_memory: float
     server_threads: int
     worker_memory: float
@@ -50,15 +51,15 @@ class Measured(NamedTuple):
     """From the chief's end until the parameter server's."""
 
 
-def measure(workers: int) -> Measured:
-    """A cluster of one parameter server and `workers` that train, the first of them the chief."""
+def measure(workers: int, servers: int) -> Measured:
+    """A cluster of parameter servers, of which the first is measured, and of workers, the first the chief."""
     with (
         tempfile.TemporaryDirectory() as logdir,
-        contextlib.closing(Cluster(ps=1, worker=workers)) as cluster,
+        contextlib.closing(Cluster(ps=servers, worker=workers)) as cluster,
     ):
         start = time.monotonic()
-        server = cluster.start(PROGRAM, "ps", 0, "--grace", "60")
-        options = ["--pace", "0", "--logdir", logdir]
+        server, *_ = [cluster.start(PROGRAM, "ps", index, "--grace", "60") for index in range(servers)]
+        options = ["--pace", "0", "--logdir", logdir, *["--partitioned"] * (servers > 1)]
         tasks = [cluster.start(PROGRAM, "worker", index, *options) for index in range(workers)]
         for task in tasks:
             task.expect("step", START_SECS)
@@ -68,9 +69,9 @@ def measure(workers: int) -> Measured:
         time.sleep(MEASURED_SECS)
         secs = time.monotonic() - begin
         steps, cpu = newest_step(tasks) - first, cpu_secs(server) - cpu
-        status, port = status_of(server), int(cluster.spec["ps"][0].rsplit(":")[-1])
+        status = status_of(server)
         worker_memory = statistics.mean(status_of(task)["VmRSS"] / 1024 for task in tasks)
-        connections = established(server, port)
+        connections = established(server)
 
         for task in tasks[::-1]:
             task.say("stop")
@@ -103,25 +104,25 @@ def cpu_secs(process: Process) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def established(process: Process, port: int) -> int:
-    """The connections of the network of `process` whose local end is `port`."""
-    lines = [
-        line.split()
-        for table in ("tcp", "tcp6")
-        for line in Path(f"/proc/{process.pid}/net/{table}").read_text().splitlines()[1:]
-    ]
-    return sum(line[3] == "01" and int(line[1].rsplit(":")[-1], 16) == port for line in lines)
+def established(process: Process) -> int:
+    """The number of connections that `process` has, those it made and those it accepted."""
+    tables = [Path(f"/proc/{process.pid}/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table.splitlines()[1:]]
+    inodes = {row[9] for row in rows if row[3] == "01"}
+    open_files = [os.readlink(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()]
+    return sum(name in {f"socket:[{inode}]" for inode in inodes} for name in open_files)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("workers", type=int, nargs="*", default=[1, 2, 4, 8])
-    counts = parser.parse_args().workers
-    columns = [measure(count) for count in counts]
+    parser.add_argument("--servers", type=int, default=1, help="parameter servers; default: %(default)s")
+    args = parser.parse_args()
+    columns = [measure(count, args.servers) for count in args.workers]
     rows = [
         ("until every task trains", [f"{m.start:.0f} s" for m in columns]),
         ("steps/s, all tasks together", [f"{m.steps_per_sec:.0f}" for m in columns]),
-        ("connections of the parameter server", [f"{m.connections}" for m in columns]),
+        ("parameter server: connections", [f"{m.connections}" for m in columns]),
         ("parameter server: threads", [f"{m.server_threads}" for m in columns]),
         ("parameter server: memory", [f"{m.server_memory:.0f} MB" for m in columns]),
         ("parameter server: share of a core", [f"{m.server_cpu:.2f}" for m in columns]),
@@ -129,9 +130,9 @@ def main() -> None:
         ("parameter server ends after the chief by", [f"{m.end:.1f} s" for m in columns]),
     ]
     print_table(
-        "A cluster of one parameter server, on this machine",
+        f"A cluster on this machine; parameter servers: {args.servers}",
         [(name, *values) for name, values in rows],
-        tuple(f"{count} worker{'s' * (count > 1)}" for count in counts),
+        tuple(f"{count} worker{'s' * (count > 1)}" for count in args.workers),
     )
 
 

@@ -1,7 +1,8 @@
-"""A whole cluster on one machine: one parameter server, a chief, two workers; one of them is killed.
+"""A whole cluster on one machine: a parameter server, a chief, two workers, and what happens when they die.
 
-    python examples/cluster.py                 # a worker is killed, started again, and goes on
-    python examples/cluster.py --kill chief    # the chief
+    python examples/cluster.py                       # kills the parameter server, a worker and the chief
+    python examples/cluster.py --kill chief          # the chief alone
+    python examples/cluster.py --kill                # nobody
 
 Without `TF_CONFIG` this program is the launcher: it starts itself once for each task, with a `TF_CONFIG` that
 describes the cluster, as a scheduler does on many machines. With it, it is that task.
@@ -11,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -22,23 +24,19 @@ JOBS = {"ps": 1, "chief": 1, "worker": 2}
 
 def run_task(args):
     """What each task of the cluster does."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
     import tensorflow as tf
 
     import hookrun
-    from hookrun import cluster, signals
+    from hookrun import cluster, hooks, signals
 
     v1 = tf.compat.v1
     task = cluster.Task.from_tf_config()
     server = task.start_server()
     if task.job == "ps":
-        print("serving", flush=True)
         cluster.run_parameter_server(server, chief_grace_secs=60)  # longer than a restart takes
-        print("the training is over", flush=True)
         return
 
-    random = np.random.default_rng(task.index)
     with tf.Graph().as_default(), v1.device(task.device_setter()):
         points = v1.placeholder(tf.float32, [None])
         values = v1.placeholder(tf.float32, [None])
@@ -53,39 +51,61 @@ def run_task(args):
             logdir=args.logdir,
             save_model_secs=2,
             recovery_wait_secs=1,
-            hooks=[cluster.ReleaseParameterServersHook(server)],
+            hooks=[
+                hooks.StopAtStepHook(last_step=args.steps),
+                cluster.ReleaseParameterServersHook(server),
+            ],
         )
 
-        @sv.on(signals.step, every_secs=1)
-        def report(sv, event):
-            print(f"step {event.global_step}", flush=True)
+    @sv.on(signals.session_created)
+    def tell_where_it_starts(sv, event):
+        restored_from = os.path.basename(event.restored_from or "newly initialized")
+        model = "live, no step lost" if event.adopted else restored_from
+        say(f"ready at step {event.global_step}", f"; the model: {model}" if task.is_chief else "")
 
-        with sv.managed_session(server.target, config=task.session_config()) as sess:
-            step = sess.run(global_step)
-            print(f"training from step {step}", flush=True)
-            while not sv.should_stop() and step < args.steps:
-                batch = random.uniform(-1, 1, 32)
-                feed = {points: batch, values: 3 * batch + 2 + random.normal(0, 0.1, 32)}
-                _, step = sess.run([train_op, global_step], feed)
-                time.sleep(args.step_secs)
-            if task.is_chief:
-                print("slope {:.2f}, intercept {:.2f}".format(*sess.run([slope, intercept])), flush=True)
-        print("done", flush=True)
+    @sv.on(signals.session_lost)
+    def tell_of_the_loss(sv, event):
+        say("lost the parameter server")
+
+    @sv.on(signals.session_recovered)
+    def tell_of_the_recovery(sv, event):
+        say(f"recovered: {event.steps_lost} steps lost")
+
+    @sv.on(signals.checkpoint_saved)
+    def tell_of_the_checkpoint(sv, event):
+        say(f"saved step {event.global_step}")
+
+    @sv.on(signals.stop)
+    def tell_the_result(sv, event):
+        if event.clean and task.is_chief:
+            say("slope {:.2f}, intercept {:.2f}".format(*event.session.run([slope, intercept])))
+
+    random = np.random.default_rng(task.index)
+
+    def step(sess):
+        batch = random.uniform(-1, 1, 32)
+        sess.run(train_op, {points: batch, values: 3 * batch + 2 + random.normal(0, 0.1, 32)})
+        time.sleep(0.03)  # in the place of a larger model
+
+    sv.train(step, master=server.target, config=task.session_config(), max_wait_secs=120)
+
+
+def say(*words):
+    print(*words, sep="", flush=True)
 
 
 class Launcher:
-    """Starts the tasks, passes on what they print, and kills and restarts one."""
+    """Starts the tasks, passes on what they print, and kills and restarts them."""
 
-    def __init__(self, args):
-        self._command = [sys.executable, __file__, *args]
+    def __init__(self, arguments):
+        self._command = [sys.executable, __file__, *arguments]
         with contextlib.ExitStack() as sockets:
             self._cluster = {
                 job: [self._free_address(sockets) for _ in range(count)] for job, count in JOBS.items()
             }
-        self._printed = threading.Condition()
-        self._lines = {}
-        self._processes = {}
-        self._readers = []
+        self._tasks = {}
+        self._lines = queue.SimpleQueue()  # a line is None when the process has ended
+        self._running = set()
 
     @staticmethod
     def _free_address(sockets):
@@ -98,76 +118,88 @@ class Launcher:
         config = {"cluster": self._cluster, "task": {"type": job, "index": index}}
         process = subprocess.Popen(
             self._command,
-            env={**os.environ, "TF_CONFIG": json.dumps(config)},
+            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "TF_CONFIG": json.dumps(config)},
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._lines[job, index] = []
-        self._processes[job, index] = process
-        reader = threading.Thread(target=self._pass_on, args=(job, index, process))
-        reader.start()
-        self._readers.append(reader)
+        self._tasks[f"{job} {index}"] = process
+        self._running.add(process)
+        threading.Thread(target=self._read, args=(f"{job} {index}", process)).start()
 
-    def _pass_on(self, job, index, process):
+    def _read(self, task, process):
         with process.stdout:
             for line in process.stdout:
-                print(f"{job} {index}: {line}", end="", flush=True)
-                with self._printed:
-                    self._lines[job, index].append(line)
-                    self._printed.notify_all()
+                self._lines.put((task, process, line))
+        self._lines.put((task, process, None))
 
-    def wait_for_step(self, job, index):
-        """Wait until a task reports a step; False if it does not."""
-        with self._printed:
-            return self._printed.wait_for(
-                lambda: any(line.startswith("step") for line in self._lines[job, index]), timeout=60
-            )
+    def _pass_on_a_line(self):
+        task, process, line = self._lines.get()
+        if line is None:
+            self._running.remove(process)
+        else:
+            say(f"{task}: {line.rstrip()}")
+        return task, line or ""
+
+    def wait_for(self, task, *texts):
+        """Pass on what is printed until a task has said each of `texts`."""
+        for text in texts:
+            teller, line = "", ""
+            while teller != task or text not in line:
+                teller, line = self._pass_on_a_line()
+                if self._tasks[task] not in self._running:
+                    sys.exit(f"{task} ended before it said {text!r}")
 
     def kill(self, job, index):
         """Kill a task as the end of its machine would."""
-        self._processes[job, index].kill()
-        self._processes[job, index].wait()
+        self._tasks[f"{job} {index}"].kill()
+        self._tasks[f"{job} {index}"].wait()
 
     def wait(self):
-        """Wait for the end of all tasks; return whether all of them ended well."""
-        statuses = {task: process.wait() for task, process in self._processes.items()}
-        for (job, index), status in statuses.items():
-            print(f"{job} {index} ended with status {status}", flush=True)
+        """Pass on what is printed until all tasks have ended; return whether they ended well."""
+        while self._running:
+            self._pass_on_a_line()
+        statuses = {task: process.wait() for task, process in self._tasks.items()}
+        say("ended with status ", ", ".join(f"{status} ({task})" for task, status in statuses.items()))
         return not any(statuses.values())
 
     def close(self):
         """End what is left."""
-        for process in self._processes.values():
+        for process in self._tasks.values():
             process.kill()
-        for reader in self._readers:
-            reader.join()
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Train in a cluster on this machine; kill a task of it.")
-    parser.add_argument("--logdir", default="runs/cluster", help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=3000, help="global step to reach; default: %(default)s")
-    parser.add_argument(
-        "--step-secs", type=float, default=0.02, help="pause after a step; default: %(default)s"
-    )
-    parser.add_argument("--kill", choices=["chief", "worker"], default="worker", help="default: %(default)s")
-    args = parser.parse_args()
-    if "TF_CONFIG" in os.environ:
-        run_task(args)
-        return
-    launcher = Launcher(sys.argv[1:])
-    try:
+def launch(args):
+    """Start the cluster, kill and restart tasks of it, and wait for the end of the training."""
+    arguments = ["--logdir", args.logdir, "--steps", str(args.steps)]
+    with contextlib.closing(Launcher(arguments)) as launcher:
         for job, count in JOBS.items():
             for index in range(count):
                 launcher.start(job, index)
-        if launcher.wait_for_step(args.kill, 0):
-            print(f"--- {args.kill} 0 is killed, and started again", flush=True)
-            launcher.kill(args.kill, 0)
-            launcher.start(args.kill, 0)
+        for job in args.kill:
+            launcher.wait_for("chief 0", "saved", "saved")  # the first one may be that of the start
+            time.sleep(1)  # so that there are steps which are not saved
+            say(f"--- {job} 0 is killed, and started again")
+            launcher.kill(job, 0)
+            launcher.start(job, 0)
+            launcher.wait_for(*("chief 0", "recovered") if job == "ps" else (f"{job} 0", "ready"))
         if not launcher.wait():
             sys.exit("a task failed")
-    finally:
-        launcher.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Train in a cluster on this machine; kill tasks of it.")
+    logdir = time.strftime("runs/cluster-%Y%m%d-%H%M%S")
+    parser.add_argument("--logdir", default=logdir, help="default: a new one in runs/")
+    parser.add_argument("--steps", type=int, default=3000, help="global step to reach; default: %(default)s")
+    jobs = ["ps", "worker", "chief"]
+    parser.add_argument(
+        "--kill", nargs="*", choices=jobs, default=jobs, help="whose first task is killed; default: all three"
+    )
+    args = parser.parse_args()
+    if "TF_CONFIG" in os.environ:
+        run_task(args)
+    else:
+        launch(args)
 
 
 if __name__ == "__main__":

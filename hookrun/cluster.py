@@ -1,6 +1,7 @@
 """The tasks of a cluster: server, device setter and session config of each, and the end of all of them.
 
-A task of a training program that is replicated between graphs, in the cluster that `TF_CONFIG` describes:
+A training program that is replicated between graphs, as each task of the cluster runs it that `TF_CONFIG`
+describes:
 
 ```python
 task = hookrun.cluster.Task.from_tf_config()
@@ -15,9 +16,7 @@ with tf.Graph().as_default(), tf.compat.v1.device(task.device_setter()):
         logdir="runs/cluster",
         hooks=[hookrun.cluster.ReleaseParameterServersHook(server)],
     )
-    with sv.managed_session(server.target, config=task.session_config()) as sess:
-        while not sv.should_stop():
-            sess.run(train_op)
+sv.train(lambda sess: sess.run(train_op), master=server.target, config=task.session_config())
 ```
 """
 
@@ -57,6 +56,11 @@ class Task:
 
     The chief is the task of the job "chief"; in a cluster without that job, worker 0.
 
+    ```python
+    addresses = {"ps": ["a:2222"], "worker": ["b:2222", "c:2222"]}
+    task = hookrun.cluster.Task(addresses, "worker", 1)
+    ```
+
     Args:
       cluster: A `tf.train.ClusterSpec`, or what makes one: the addresses of the tasks, by job.
       job: The job of this task.
@@ -84,8 +88,11 @@ class Task:
             raise ValueError(f"index must be one of job {job!r}, {spec.task_indices(job)}; not {index!r}")
         _chief_address(spec)  # raises where there is none
         self.cluster_spec: Any = spec
+        """The `tf.train.ClusterSpec`."""
         self.job: str = job
+        """The job: "ps", "worker" or "chief"."""
         self.index: int = int(index)
+        """The number in the job."""
 
     @classmethod
     def from_tf_config(cls, tf_config: str | None = None) -> Task:
@@ -132,10 +139,19 @@ class Task:
 
         Returns:
           A `tf.distribute.Server`; its `target` is the master of this task's sessions.
+
+        Raises:
+          tf.errors.UnknownError: If it cannot be started, such as where its port is in use; the message has
+            the address.
         """
-        return tf.distribute.Server(
-            self.cluster_spec, job_name=self.job, task_index=self.index, config=config
-        )
+        try:
+            return tf.distribute.Server(
+                self.cluster_spec, job_name=self.job, task_index=self.index, config=config
+            )
+        except tf.errors.UnknownError as error:
+            address = self.cluster_spec.task_address(self.job, self.index)
+            message = f"{error.message} for {self.job} {self.index} at {address}; is the port in use?"
+            raise tf.errors.UnknownError(None, None, message) from error
 
     def device_setter(self) -> Any:
         """What places variables on the parameter servers, in turn, and all else on this task.
@@ -221,7 +237,14 @@ def run_parameter_server(
 
 
 def target_of(master: str) -> str:
-    """What a session connects to for a `master`: for "local" a server in this process, the same each time."""
+    """What a session connects to for a `master`: for "local" a server in this process, the same each time.
+
+    Args:
+      master: A master as for `Supervisor.managed_session`.
+
+    Returns:
+      The target of a `tf.compat.v1.Session`; for anything but "local", `master` itself.
+    """
     return _local_server().target if master == "local" else master
 
 
@@ -235,6 +258,14 @@ class ReleaseParameterServersHook(Hook):
 
     They run `run_parameter_server`, and return when the chief's process has ended. After an error nothing is
     told: a chief that is started again finds them there.
+
+    ```python
+    sv = hookrun.Supervisor(
+        is_chief=task.is_chief,
+        logdir="runs/cluster",
+        hooks=[hookrun.cluster.ReleaseParameterServersHook(server)],
+    )
+    ```
 
     Args:
       server: The `tf.distribute.Server` of the chief.

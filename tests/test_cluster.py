@@ -104,6 +104,14 @@ class TestTask:
         with pytest.raises(ValueError, match=message):
             cluster.Task.from_tf_config()
 
+    def test_a_server_that_cannot_be_started_is_named_with_its_address(self):
+        with socket.create_server(("", 0)) as taken:
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            with pytest.raises(
+                tf.errors.UnknownError, match=f"for worker 0 at {address}; is the port in use"
+            ):
+                cluster.Task({"worker": [address]}, "worker").start_server()
+
 
 class TestRunParameterServer:
     def test_refuses_what_it_cannot_do(self):

@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from tests.cluster.conftest import TRAIN
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def test_a_worker_rejoins_and_everybody_ends_when_the_training_is_done(start_cluster, tmp_path):
     cluster = start_cluster(ps=1, chief=1, worker=1)
@@ -38,7 +40,7 @@ def test_a_worker_rejoins_and_everybody_ends_when_the_training_is_done(start_clu
 @pytest.mark.long
 def test_synchronous_replicas_end_by_themselves_and_the_chief_is_not_held_up(start_cluster, tmp_path):
     cluster = start_cluster(ps=2, worker=2)
-    options = ["--sync", 2, "--partitioned", "--last-step", 20]
+    options = ["--sync", 2, "--partitioned", "--sharded", "--last-step", 20]
     servers = [cluster.start(TRAIN, "ps", index, "--grace", 60) for index in range(2)]
     chief = cluster.start(TRAIN, "worker", 0, *options, "--logdir", tmp_path)
     worker = cluster.start(TRAIN, "worker", 1, *options)
@@ -50,6 +52,7 @@ def test_synchronous_replicas_end_by_themselves_and_the_chief_is_not_held_up(sta
     assert [server.status(10) for server in servers] == [0, 0]
     variables = dict(tf.train.list_variables(str(tmp_path / "model.ckpt-20")))
     assert variables["weights"] == [8]
+    assert len(list(tmp_path.glob("model.ckpt-20.data-*-of-00002"))) == 2  # one of each parameter server
     for server in servers:
         server.expect("released")
     assert "Traceback" not in cluster.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,14 @@ class Seen(hooks.Hook):
         self.steps.append(event.global_step)
 
 
+@contextlib.contextmanager
+def session_by_hand(sv, master, config):
+    sess = sv.prepare_or_wait_for_session(master, config=config)
+    yield sess
+    sv.stop()
+    sess.close()
+
+
 class Task:
     """What a worker does and sees; `run` is its documented program."""
 
@@ -34,7 +43,7 @@ class Task:
         self.everywhere, self.on_chief = Seen(chief_only=False), Seen(chief_only=True)
         self.weights, self.threads = None, []
 
-    def run(self, sync, host):
+    def run(self, sync, host, session=hookrun.Supervisor.managed_session):
         with tf.Graph().as_default(), v1.device(self.task.device_setter()):
             step = v1.train.get_or_create_global_step()
             weights = v1.get_variable(
@@ -65,7 +74,7 @@ class Task:
                 **ops,
             )
             master = self.server.target.replace("localhost", host)
-            with sv.managed_session(master, config=self.task.session_config()) as sess:
+            with session(sv, master, config=self.task.session_config()) as sess:
                 if sync and self.task.is_chief:
                     sv.start_queue_runners(sess, [chief_queue_runner])
                     sess.run(init_tokens_op)
@@ -110,3 +119,15 @@ def test_replicas_train_one_model_of_several_parameter_servers(tasks, sync, host
     assert any("sync_token" in name for name in chief.threads) == sync
     assert not any("sync_token" in name for name in worker.threads)
     assert dict(tf.train.list_variables(str(chief.logdir)))["weights"] == [8]
+
+
+def test_replicas_that_prepare_and_stop_their_sessions_by_hand(tasks):
+    chief, worker = tasks
+    with ThreadPoolExecutor() as threads:
+        for running in [threads.submit(task.run, False, "localhost", session_by_hand) for task in tasks]:
+            running.result(BOUND_SECS)
+
+    assert chief.weights == pytest.approx([1] * 8, abs=0.1)
+    assert chief.everywhere.steps and worker.everywhere.steps
+    assert worker.on_chief.steps == []
+    assert tf.train.load_checkpoint(str(chief.logdir)).get_tensor("global_step") >= STEPS

@@ -8,6 +8,8 @@ import pytest
 
 from tests.cluster.conftest import TRAIN
 
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+
 
 def step_of(process):
     """The next step that it tells, of those that it has not told yet."""
@@ -23,19 +25,19 @@ def newest_step(process):
 def training(start_cluster, tmp_path):
     """Starts a parameter server, a chief and a worker, and waits until they train."""
 
-    def start(grace_secs):
+    def start(grace_secs, *options):
         cluster = start_cluster(ps=1, chief=1, worker=1)
         ps = cluster.start(TRAIN, "ps", 0, "--grace", grace_secs)
-        chief = cluster.start(TRAIN, "chief", 0, "--logdir", tmp_path / "logdir")
-        worker = cluster.start(TRAIN, "worker", 0)
+        chief = cluster.start(TRAIN, "chief", 0, "--logdir", tmp_path / "logdir", *options)
+        worker = cluster.start(TRAIN, "worker", 0, *options)
+        for said in ("saved", "step"):
+            chief.expect(said)
         worker.expect("step")
-        chief.expect("saved")
         return cluster, ps, chief, worker
 
     return start
 
 
-@pytest.mark.long
 def test_a_network_that_is_away_for_a_while_costs_no_step(training):
     cluster, ps, chief, worker = training(grace_secs=30)
     if cluster.network.unavailable:
@@ -57,7 +59,28 @@ def test_a_network_that_is_away_for_a_while_costs_no_step(training):
     assert ps.status(10) == 0
 
 
-@pytest.mark.long
+@pytest.mark.parametrize("options", [[], ["--recover"]], ids=["documented loop", "sv.train"])
+def test_a_network_whose_connections_break_costs_no_step(training, options):
+    cluster, ps, chief, worker = training(30, *options)
+    if cluster.network.unavailable:
+        pytest.skip(cluster.network.unavailable)
+    for process in (chief, worker):
+        process.skip()
+    cluster.network.take_down(breaking=True)
+    time.sleep(1.5)  # it is the length of the drop that is tried
+    before = max(map(newest_step, (chief, worker)))
+    cluster.network.bring_up()
+
+    for process in (chief, worker):
+        process.expect("lost")
+        assert int(process.expect(r"ready (\d+)")[1]) >= before > 0  # the step of the checkpoint
+        process.expect("step")
+    for process in (worker, chief):
+        process.say("stop")
+        assert process.status() == 0
+    assert ps.status(10) == 0
+
+
 def test_a_parameter_server_that_was_paused_goes_on(training):
     _, ps, chief, worker = training(grace_secs=30)
 
@@ -74,8 +97,6 @@ def test_a_parameter_server_that_was_paused_goes_on(training):
     assert len(chief.seen("ready")) == len(worker.seen("ready")) == 1
 
 
-@pytest.mark.long
-@pytest.mark.timeout(300)
 def test_a_killed_chief_finds_its_parameter_servers_and_they_end_when_it_does_not_come_back(
     training, tmp_path
 ):

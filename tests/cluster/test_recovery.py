@@ -16,8 +16,10 @@ def newest_step(process):
     return int(process.seen(r"step (\d+)")[-1][1])
 
 
-def start_all(cluster, logdir, *options):
-    servers = [cluster.start(TRAIN, "ps", index, "--grace", 60) for index in range(len(cluster.spec["ps"]))]
+def start_all(cluster, logdir, *options, grace_secs=60):
+    servers = [
+        cluster.start(TRAIN, "ps", index, "--grace", grace_secs) for index in range(len(cluster.spec["ps"]))
+    ]
     chief = cluster.start(TRAIN, "chief", 0, "--logdir", logdir, *options)
     worker = cluster.start(TRAIN, "worker", 0, *options)
     chief.expect("step")
@@ -57,7 +59,8 @@ def test_a_parameter_server_that_is_killed_three_times_costs_what_was_not_saved(
     start_cluster, tmp_path, servers, options
 ):
     cluster = start_cluster(ps=servers, chief=1, worker=1)
-    (*_, killed), chief, worker = start_all(cluster, tmp_path, "--save-secs", 1, *options)
+    spread = ["--partitioned", "--sharded"] if servers > 1 else []
+    (*_, killed), chief, worker = start_all(cluster, tmp_path, "--save-secs", 1, *spread, *options)
     for _ in range(3):
         chief.expect("saved")
         killed.kill()
@@ -77,17 +80,43 @@ def test_a_parameter_server_that_is_killed_three_times_costs_what_was_not_saved(
         assert process.status() == 0
 
 
+def test_a_chief_and_a_parameter_server_that_die_together_come_back_from_the_checkpoint(
+    start_cluster, tmp_path
+):
+    cluster = start_cluster(ps=2, chief=1, worker=1)
+    (*_, server), chief, worker = start_all(cluster, tmp_path, "--save-secs", 1, "--recover")
+    for _ in range(2):  # the first one is that of the start
+        chief.expect("saved")
+    for killed in (server, chief):
+        killed.kill()
+    saved = int(chief.seen(r"saved (\d+)")[-1][1])
+    worker.skip()
+
+    cluster.start(TRAIN, "ps", 1, "--grace", 60)
+    chief = cluster.start(TRAIN, "chief", 0, "--logdir", tmp_path)
+
+    assert int(chief.expect(r"ready (\d+)")[1]) >= saved > 0
+    assert int(worker.expect(r"ready (\d+)")[1]) >= saved
+    for process in (worker, chief):
+        process.say("stop")
+        assert process.status() == 0
+
+
 @pytest.mark.parametrize("options", [[], ["--recover"]], ids=["documented loop", "sv.train"])
 def test_everybody_ends_when_a_parameter_server_never_comes_back(start_cluster, tmp_path, options):
-    cluster = start_cluster(ps=1, chief=1, worker=1)
-    (server,), chief, worker = start_all(cluster, tmp_path, "--max-wait", 5, *options)
+    cluster = start_cluster(ps=2, chief=1, worker=1)
+    servers, chief, worker = start_all(cluster, tmp_path, "--max-wait", 5, *options, grace_secs=8)
 
-    server.kill()
+    servers[1].kill()
 
-    assert chief.status(30) == 1
-    assert worker.status(30) == 1
+    assert chief.status(20) == 1
+    ended = time.monotonic()
+    assert worker.status(20) == 1
     for process in (chief, worker):
         assert "DeadlineExceededError" in process.errors
+        assert "no answer from /job:ps/task:1" in process.errors
+    assert servers[0].status(20) == 0
+    assert time.monotonic() - ended < 10
 
 
 @pytest.mark.parametrize("job", ["chief", "worker"])

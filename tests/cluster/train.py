@@ -55,6 +55,7 @@ def main():
     parser.add_argument("--recover", action="store_true", help="train with sv.train")
     parser.add_argument("--sync", type=int, default=0, help="replicas to aggregate")
     parser.add_argument("--partitioned", action="store_true")
+    parser.add_argument("--sharded", action="store_true", help="a file of each parameter server")
     args = parser.parse_args()
 
     supervisors = []
@@ -68,7 +69,7 @@ def main():
         return
     with tf.Graph().as_default(), v1.device(task.device_setter()):
         step, _, train_op, sync_optimizer = build(args, task)
-        ops = {}
+        ops = {"saver": v1.train.Saver(sharded=True)} if args.sharded else {}
         if sync_optimizer is not None:
             ops["ready_for_local_init_op"] = sync_optimizer.ready_for_local_init_op
             ops["local_init_op"] = sync_optimizer.local_step_init_op

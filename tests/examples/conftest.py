@@ -12,16 +12,16 @@ ROOT = Path(__file__).parents[2]
 def run_example():
     """Runs a program (a path, or a name in examples/), checks its exit status, returns what it printed.
 
-    `packages` is a further directory that it imports from.
+    `packages` is a further directory that it imports from, `timeout` in seconds.
     """
 
-    def run(program, *args, status=0, packages=ROOT):
+    def run(program, *args, status=0, packages=ROOT, timeout=120):
         done = subprocess.run(
             [sys.executable, ROOT / "examples" / program, *map(str, args)],
             env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{packages}"},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout,
         )
         assert done.returncode == status, done.stderr
         return done.stdout
