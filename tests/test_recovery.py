@@ -371,9 +371,18 @@ def test_only_a_run_loses_the_session_not_the_program_nor_a_hook_that_raises_wha
     def fail(sess):
         raise tf.errors.AbortedError(None, None, "of the program")
 
-    with pytest.raises(tf.errors.AbortedError, match="of the program") as raised:
-        build(None).sv.train(fail, **cluster.master)
-    assert not isinstance(raised.value, SessionLostError)
+    sessions = []
+
+    def fail_in_an_op(sess):
+        sess._raise_lost(tf.errors.UnavailableError(None, None, "of an op [[{{node global_step}}]]"))
+
+    for step_fn, message in ((fail, "of the program"), (fail_in_an_op, "of an op")):
+        model = build(None)
+        model.sv.on(signals.session_created, lambda sv, event: sessions.append(event.session))
+        with pytest.raises(recovery.LOST, match=message) as raised:
+            model.sv.train(step_fn, **cluster.master)
+        assert not isinstance(raised.value, SessionLostError)
+    assert len(sessions) == 2  # nothing was retried
 
 
 @pytest.mark.parametrize("when", ["before it waits", "while it waits", "while there is no session"])
