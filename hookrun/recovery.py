@@ -7,13 +7,16 @@ caller said and then left to itself: it ends when the task answers, or with the 
 
 from __future__ import annotations
 
+import atexit
 import collections
 import contextlib
 import logging
 import queue
 import random
+import re
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any, TypeVar
@@ -22,7 +25,17 @@ import tensorflow as tf
 
 from hookrun.signals import SessionGoneError
 
-__all__ = ["LOST", "CallersThread", "Recoveries", "SessionLostError", "call_within", "growing_waits"]
+__all__ = [
+    "LOST",
+    "CallersThread",
+    "Recoveries",
+    "SessionLostError",
+    "StoppedWaitingError",
+    "call_within",
+    "close_within",
+    "growing_waits",
+    "is_lost",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -33,14 +46,16 @@ LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)
 
 _FIRST_WAIT_SECS = 0.5
 _POLL_SECS = 0.25
+_EXIT_SECS = 0.5
+_NODE = re.compile(r"\{\{node (\S+?)\}\}")
 
 
 class SessionLostError(tf.errors.AbortedError, tf.errors.UnavailableError, SessionGoneError):
     """A worker or a parameter server went away, and the session with it.
 
     It is both a `tf.errors.AbortedError` and a `tf.errors.UnavailableError`, so that a loop that retries on
-    either of them does. Only runs of a session raise it: an `AbortedError` of a hook or of the program stays
-    what it is.
+    either of them does. Only runs of a session raise it: an `AbortedError` of a hook, of the program or of an
+    op of the graph stays what it is.
 
     Args:
       error: What the run raised.
@@ -53,6 +68,30 @@ class SessionLostError(tf.errors.AbortedError, tf.errors.UnavailableError, Sessi
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.error,)
+
+
+class StoppedWaitingError(tf.errors.CancelledError):
+    """A stop was requested while a session was waited for."""
+
+    def __init__(self, missing: str) -> None:
+        super().__init__(None, None, f"A stop was requested while waiting for a session: {missing}")
+
+
+def is_lost(error: tf.errors.OpError, graph: tf.Graph) -> bool:
+    """True for what a run of a session raises when it is lost; False for what an op of `graph` fails with.
+
+    TensorFlow reports the op that failed. It has none to report for a task that went away, except the nodes
+    that it adds to a graph for the transport.
+    """
+    return isinstance(error, LOST) and not any(_is_op(name, graph) for name in _NODE.findall(error.message))
+
+
+def _is_op(name: str, graph: tf.Graph) -> bool:
+    try:
+        graph.get_operation_by_name(name)
+    except (KeyError, ValueError):
+        return False
+    return True
 
 
 class Recoveries:
@@ -105,6 +144,17 @@ def growing_waits(longest_secs: float) -> Iterator[float]:
     while True:
         yield secs
         secs = min(2 * secs, longest_secs)
+
+
+_left_to_themselves: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+@atexit.register
+def _wait_for_those_left() -> None:
+    """A thread that comes back from C++ while the interpreter ends would abort the process."""
+    deadline = time.monotonic() + _EXIT_SECS
+    for thread in list(_left_to_themselves):
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 class CallersThread:
@@ -221,6 +271,7 @@ def call_within(
                 raise TimeoutError(name)
             waiting()
     except BaseException:
+        _left_to_themselves.add(thread)
         with lock:
             given_up = True
             late_results = list(results)
@@ -233,6 +284,21 @@ def call_within(
     if errors:
         raise errors[0]
     return results[0]
+
+
+def close_within(secs: float, close: Callable[[], object]) -> None:
+    """Close a remote session by `close`, on the thread ``hookrun-session-close``.
+
+    With a server that does not answer, TensorFlow's call blocks until it does.
+
+    Args:
+      secs: How long the end of it is waited for.
+      close: The call.
+    """
+    try:
+        call_within("hookrun-session-close", close, time.monotonic() + secs)
+    except TimeoutError:
+        _logger.info("The session's server does not answer: its end is not waited for")
 
 
 def _first_line(error: tf.errors.OpError) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,7 +16,7 @@ import tensorflow as tf
 from hookrun import events, signals
 from hookrun.plans import Listeners, NotCacheable, Plan, Variant, is_quick, key_of
 from hookrun.prepared import InlineChoice, InlineSteps, NotPreparable, Ran
-from hookrun.recovery import LOST, SessionLostError, call_within
+from hookrun.recovery import LOST, SessionLostError, close_within, is_lost
 
 if TYPE_CHECKING:
     from hookrun.gate import StepGate
@@ -35,8 +33,6 @@ _SETTLED_EVERY = 1000
 """The number of steps after which the time of hooks is added up."""
 
 _NOT_INLINE = InlineChoice(False)
-
-_logger = logging.getLogger(__name__)
 
 _CLOSE_SECS, _CLOSE_LOST_SECS = 5.0, 0.5
 """How long the end of a remote session is waited for."""
@@ -172,8 +168,8 @@ class ManagedSession(tf.compat.v1.Session):
             self._raise_lost(error)
 
     def _raise_lost(self, error: tf.errors.OpError) -> NoReturn:
-        """Raise what tells that the session is lost, if it is remote; from now on each run does."""
-        if not self.sess_str or isinstance(error, SessionLostError):
+        """Raise what tells that the session is lost, if it is; from now on each run does."""
+        if not self.sess_str or isinstance(error, SessionLostError) or not is_lost(error, self.graph):
             raise error
         lost = self._lost = self._lost or SessionLostError(error)
         # A lost session may come to life again, when another one has taken its place.
@@ -214,11 +210,7 @@ class ManagedSession(tf.compat.v1.Session):
         elif (
             not was_closed and not sys.is_finalizing()
         ):  # then no thread can be started, nor anything waited for
-            secs = _CLOSE_SECS if self._lost is None else _CLOSE_LOST_SECS
-            try:
-                call_within("hookrun-session-close", super().close, time.monotonic() + secs)
-            except TimeoutError:
-                _logger.info("The session's server does not answer: its end is not waited for")
+            close_within(_CLOSE_SECS if self._lost is None else _CLOSE_LOST_SECS, super().close)
 
 
 def _raise(error: BaseException, *args: Any, **kwargs: Any) -> NoReturn:

@@ -12,12 +12,21 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 import tensorflow as tf
 
 from hookrun import restore, tf_internals
-from hookrun.recovery import LOST, CallersThread, SessionLostError, call_within, growing_waits
+from hookrun.recovery import (
+    LOST,
+    CallersThread,
+    SessionLostError,
+    StoppedWaitingError,
+    call_within,
+    close_within,
+    growing_waits,
+    is_lost,
+)
 from hookrun.session import as_int
 
 if TYPE_CHECKING:
@@ -31,6 +40,8 @@ How = Literal["adopted", "restored", "initialized"]
 
 _RUN_ID_FILE = "hookrun_run_id"
 _CONNECT_SECS, _PROBES_SECS = 0.5, 0.7
+_CLOSE_SECS = 0.5
+"""How long the end of a session that was used for a moment, or is lost, is waited for."""
 _NAMES_TOLD = 10
 
 
@@ -47,7 +58,9 @@ class SessionMaker:
     """Makes the sessions of a Supervisor on one master, each within a bound.
 
     On a remote master, what may block in TensorFlow's C++ is done on the thread ``hookrun-session-maker``;
-    the program's own `init_fn` is called on the caller's.
+    the program's own `init_fn` is called on the caller's. A stop that is requested ends any wait. A thread
+    that is not waited for any more touches the model only to end what it has begun; the one after it waits
+    for that.
 
     Args:
       supervisor: The Supervisor.
@@ -55,6 +68,7 @@ class SessionMaker:
       config: Optional `tf.compat.v1.ConfigProto`.
       max_wait_secs: The bound, in seconds from now.
       recovery_wait_secs: The longest time between two checks whether the model is ready.
+      making: Held by a thread that touches the model; the same for all sessions of the Supervisor.
     """
 
     def __init__(
@@ -64,8 +78,10 @@ class SessionMaker:
         config: Any,
         max_wait_secs: float,
         recovery_wait_secs: float,
+        making: threading.Lock,
     ) -> None:
         self._supervisor = supervisor
+        self._making = making
         self._manager = supervisor.session_manager
         self._master = master
         self._config = config
@@ -80,6 +96,8 @@ class SessionMaker:
 
         Raises:
           tf.errors.DeadlineExceededError: If it is not in time; it says what is missing.
+          Exception: The error that stopped the training meanwhile.
+          StoppedWaitingError: If it was stopped without one.
         """
         if type(self._manager) is not tf.compat.v1.train.SessionManager:  # which may wait in a way of its own
             return Made(self._call(self._wait_as_asked), "adopted", None)
@@ -91,8 +109,30 @@ class SessionMaker:
             if left <= 0:
                 raise self._too_late(self._missing)
             _logger.info("Waiting for the model: %s", self._missing)
-            time.sleep(min(secs, left))
+            self._pause(min(secs, left))
         raise AssertionError("unreachable")
+
+    def wait_for_checkpoint(self, logdir: str) -> None:
+        """Wait until a checkpoint is named in `logdir`; at most as long as then for the session.
+
+        Raises:
+          Exception, StoppedWaitingError: As `wait`.
+        """
+        self._missing = f"there is no checkpoint in {logdir}"
+        for secs in growing_waits(self._longest_wait_secs):
+            left = self._deadline - time.monotonic()
+            if left <= 0 or restore.named_in(logdir):
+                break
+            _logger.info("Waiting for a checkpoint: %s", self._missing)
+            self._pause(min(secs, left))
+        self._deadline = time.monotonic() + self._max_wait_secs
+
+    def _pause(self, secs: float) -> None:
+        if self._supervisor.coord.wait_for_stop(secs):
+            self._raise_stopped()
+
+    def _raise_stopped(self) -> NoReturn:
+        raise self._supervisor.coord.error or StoppedWaitingError(self._missing)
 
     def prepare(
         self,
@@ -107,15 +147,14 @@ class SessionMaker:
         Args:
           checkpoint: What `restore.newest_intact` found.
           run_id: Returns the identity of the run, by which its live model is known; None to adopt none.
-          wait_for_checkpoint: Whether to wait for a checkpoint.
+          wait_for_checkpoint: Whether the session manager is to wait for a checkpoint.
           init_feed_dict, init_fn: As for the Supervisor.
 
         Raises:
           tf.errors.DeadlineExceededError: If a task does not answer in time; it says which.
           SessionLostError: If a task went away meanwhile.
+          Exception, StoppedWaitingError: As `wait`.
         """
-        if wait_for_checkpoint:
-            self._deadline += self._max_wait_secs  # the manager waits for the checkpoint by itself
         supervisor = self._supervisor
         marked = self._remote and run_id is not None and supervisor.global_step is not None
         callers_thread = CallersThread()
@@ -151,16 +190,13 @@ class SessionMaker:
             )
             if mark is not None and run_id is not None:
                 mark.write(run_id())
-            restored = checkpoint
-            if restored is None and wait_for_checkpoint and supervisor.save_path and supervisor.saver:
-                restored = tf.train.latest_checkpoint(supervisor.logdir)
-            return Made(session, "initialized" if restored is None else "restored", restored)
+            return Made(session, "initialized" if checkpoint is None else "restored", checkpoint)
 
         try:
             made: Made = self._call(prepare, callers_thread)
             return made
         except LOST as error:
-            if not self._remote or isinstance(error, SessionLostError) or error in errors_of_init_fn:
+            if isinstance(error, SessionLostError) or error in errors_of_init_fn or not self._is_lost(error):
                 raise
             raise SessionLostError(error) from error
 
@@ -190,33 +226,50 @@ class SessionMaker:
         except tf.errors.DeadlineExceededError:
             return None, self._uninitialized()
         except LOST as error:
-            if not self._remote:
+            if not self._is_lost(error):
                 raise
+            self._close_sessions_of(error)
             return None, f"a task went away: {error.message}"
 
     def _uninitialized(self) -> str:
-        ready_op = self._supervisor.ready_op
-        if ready_op is None:
-            return "it is not ready"
-        with tf.compat.v1.Session(self._master, graph=self._supervisor.graph, config=self._config) as session:
-            names = [name.decode() for name in session.run(ready_op)]
+        supervisor = self._supervisor
+        names: list[str] = []
+        with _short_session(self._master, supervisor.graph, self._config) as session:
+            for ready_op in (supervisor.ready_for_local_init_op, supervisor.ready_op):
+                if ready_op is not None and not names:
+                    names = [name.decode() for name in session.run(ready_op)]
         more = f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
-        return f"variables not initialized: {', '.join(names[:_NAMES_TOLD])}{more}" if names else "not ready"
+        return (
+            f"variables not initialized: {', '.join(names[:_NAMES_TOLD])}{more}"
+            if names
+            else "it is not ready"
+        )
 
     def _call(self, call: Callable[[], Any], callers_thread: CallersThread | None = None) -> Any:
         if not self._remote:
             return call()
         waits = growing_waits(self._longest_wait_secs)
         next_line = time.monotonic() + next(waits)
+        waiter = callers_thread or CallersThread()
 
         def call_in_graph() -> Any:
             with self._supervisor.graph.as_default():
-                return call()
+                self._connect()
+                with self._making:
+                    waiter.call(lambda: None)  # raises if nobody waits any more
+                    try:
+                        return call()
+                    except LOST as error:
+                        self._close_sessions_of(error)
+                        raise
 
         def say_what_is_missing() -> None:
             nonlocal next_line
+            if self._supervisor.coord.should_stop():
+                self._raise_stopped()
             if time.monotonic() >= next_line:
-                _logger.info("Waiting for a session of %s: %s", self._master, self._silent())
+                self._missing = self._silent()
+                _logger.info("Waiting for a session of %s: %s", self._master, self._missing)
                 next_line = time.monotonic() + next(waits)
 
         try:
@@ -225,13 +278,35 @@ class SessionMaker:
                 call_in_graph,
                 self._deadline,
                 waiting=say_what_is_missing,
-                callers_thread=callers_thread,
+                callers_thread=waiter,
                 too_late=_close_session_of,
             )
         except TimeoutError:
             silent = self._silent()
             missing = ", ".join(filter(None, (self._missing, silent)))
             raise self._too_late(missing) from None
+
+    def _connect(self) -> None:
+        """Wait until every task answers."""
+        with tf.Graph().as_default() as graph:
+            nothing = tf.no_op()
+        with _short_session(self._master, graph, self._config) as session:
+            session.run(nothing)
+
+    def _is_lost(self, error: tf.errors.OpError) -> bool:
+        return self._remote and is_lost(error, self._supervisor.graph)
+
+    def _close_sessions_of(self, error: tf.errors.OpError) -> None:
+        """Close the sessions that `error` was raised in: whoever let go of the last one would block."""
+        sessions = {
+            id(value): value
+            for frame, _ in traceback.walk_tb(error.__traceback__)
+            for value in frame.f_locals.values()
+            if isinstance(value, tf.compat.v1.Session)
+        }
+        for session in sessions.values():
+            if self._remote and session.graph is self._supervisor.graph:
+                close_within(_CLOSE_SECS, session.close)
 
     def _too_late(self, missing: str) -> tf.errors.DeadlineExceededError:
         message = f"Session was not ready after waiting {self._max_wait_secs:g} secs: {missing}"
@@ -287,12 +362,24 @@ class _Mark:
 
     def read(self) -> str:
         """The identity; empty where there is none."""
-        with tf.compat.v1.Session(self._master, graph=self._graph, config=self._config) as session:
+        with _short_session(self._master, self._graph, self._config) as session:
             return session.run(self._variable).decode() if session.run(self._initialized) else ""
 
     def write(self, run_id: str) -> None:
-        with tf.compat.v1.Session(self._master, graph=self._graph, config=self._config) as session:
+        with _short_session(self._master, self._graph, self._config) as session:
             session.run(self._assign, {self._value: run_id})
+
+
+@contextlib.contextmanager
+def _short_session(master: str, graph: tf.Graph, config: Any) -> Iterator[Any]:
+    session = tf.compat.v1.Session(master, graph=graph, config=config)
+    try:
+        yield session
+    finally:
+        if master:
+            close_within(_CLOSE_SECS, session.close)
+        else:
+            session.close()
 
 
 def run_id_of(logdir: str | None) -> str:

@@ -26,7 +26,7 @@ from hookrun.hook_state import HookState
 from hookrun.hooks import CheckpointHook, Hook, QueueRunnerHook, StepCounterHook, SummaryHook
 from hookrun.plans import leaves_of
 from hookrun.prepared import InlineSteps
-from hookrun.recovery import Recoveries, SessionLostError
+from hookrun.recovery import Recoveries, SessionLostError, StoppedWaitingError
 from hookrun.services import Schedule, Services, join
 from hookrun.session import ManagedSession, TrainingSteps, as_int, manage
 from hookrun.session_maker import Made, SessionMaker, run_id_of
@@ -165,6 +165,7 @@ class Supervisor(Bus):
         self._adopt_live_model = adopt_live_model
         self._run_id: str | None = None
         self._recovering = False
+        self._making = threading.Lock()
         self._recovery_wait_secs = recovery_wait_secs or 0.0
         self._graph = tf.compat.v1.get_default_graph() if graph is None else graph
         self._init_feed_dict = init_feed_dict
@@ -484,6 +485,8 @@ class Supervisor(Bus):
 
         Raises:
           tf.errors.DeadlineExceededError: If there is no session in time; it says what is missing.
+          tf.errors.CancelledError: If a stop is requested while the session is waited for; where an error
+            of another thread stops the training, that error.
         """
         sess: ManagedSession | None = None
         interrupt: BaseException | None = None
@@ -554,7 +557,8 @@ class Supervisor(Bus):
 
         Raises:
           SessionLostError: If the session was lost after `max_recoveries`, or a stop was requested before
-            or during the wait: what was not saved is lost.
+            or during the wait for a new one: what was not saved is lost. A stop that is requested while the
+            first session is waited for ends this without an error.
           tf.errors.DeadlineExceededError: If there was no session after `max_wait_secs`.
           Exception: The first error of the training.
           TypeError, ValueError: If an argument is not what it should be; the message says which.
@@ -581,6 +585,10 @@ class Supervisor(Bus):
                 return
             except SessionLostError as error:
                 lost = error
+            except StoppedWaitingError as stopped:
+                if not self._recovering:
+                    return
+                raise SessionLostError(stopped) from None
             finally:
                 self._recovering = False
             if sess is not None:
@@ -626,9 +634,9 @@ class Supervisor(Bus):
             process.
           config: Optional `tf.compat.v1.ConfigProto` for the session.
           wait_for_checkpoint: Whether to wait for a checkpoint to restore.
-          max_wait_secs: Seconds to wait for the session at most. While it waits, a line at INFO says
-            at growing intervals, up to `recovery_wait_secs`, which variables are not initialized, or which
-            task does not answer.
+          max_wait_secs: Seconds to wait for the session at most, and before that for the checkpoint. While
+            it waits, a line at INFO says at growing intervals, up to `recovery_wait_secs`, which variables
+            are not initialized, or which task does not answer.
           start_standard_services: Whether to start the timers and the queue runners.
 
         Returns:
@@ -637,7 +645,9 @@ class Supervisor(Bus):
         Raises:
           tf.errors.DataLossError: If there are checkpoints and none is intact.
           tf.errors.DeadlineExceededError: If there is no session in time; it says what is missing.
-          Exception: What a hook raised in `on_session_created`; the session is closed then.
+          tf.errors.CancelledError: If a stop is requested while the session is waited for.
+          Exception: What a hook raised in `on_session_created`; the session is closed then. An error of
+            another thread that stops the training while the session is waited for.
         """
         self._end_session_before()
         if not self._recovering:  # else a stop that was requested meanwhile is kept
@@ -648,13 +658,17 @@ class Supervisor(Bus):
             writers.file_writer(self._summary_writer).reopen()
             self._writer_open = True
         checkpoint: str | None = None
-        maker = SessionMaker(self, master, config, max_wait_secs, self._recovery_wait_secs)
+        maker = SessionMaker(self, master, config, max_wait_secs, self._recovery_wait_secs, self._making)
         with self._graph.as_default():
             if self._is_chief:
                 save_path = self._save_path if self.saver is not None else None
                 if save_path is not None:
                     undo_interrupted_save(save_path)
                     checkpoint = restore.newest_intact(save_path)
+                if save_path is not None and wait_for_checkpoint and checkpoint is None:
+                    maker.wait_for_checkpoint(os.path.dirname(save_path))
+                    checkpoint = restore.newest_intact(save_path)
+                    wait_for_checkpoint = checkpoint is not None
                 run_id = self._known_run_id if self._adopt_live_model else None
                 made = maker.prepare(
                     checkpoint, run_id, wait_for_checkpoint, self._init_feed_dict, self._init_fn

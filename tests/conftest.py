@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -60,3 +61,25 @@ def read_events() -> Callable[[Any], list[Any]]:
         return [e for path in paths for e in tf.compat.v1.train.summary_iterator(str(path))]
 
     return read
+
+
+@pytest.fixture
+def when_logged() -> Iterator[Callable[[str, Callable[[], object]], None]]:
+    """Has a function called when a line is logged that holds a text, once, on the thread that logs it."""
+    logger = logging.getLogger("hookrun")
+    level, handlers = logger.level, list(logger.handlers)
+    logger.setLevel(logging.INFO)
+
+    class Calls(logging.Handler):
+        def __init__(self, text: str, call: Callable[[], object]) -> None:
+            super().__init__()
+            self._text, self._call = text, call
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if self._text in record.getMessage():
+                logger.removeHandler(self)
+                self._call()
+
+    yield lambda text, call: logger.addHandler(Calls(text, call))
+    logger.setLevel(level)
+    logger.handlers = handlers

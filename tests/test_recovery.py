@@ -18,10 +18,10 @@ import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import hooks, session_maker, signals
+from hookrun import hooks, recovery, session_maker, signals
 from hookrun.recovery import Recoveries, SessionLostError, call_within
 from hookrun.testing import RecordingHook
-from tests.cluster.processes import free_ports
+from tests.cluster.processes import ROOT, Process, free_ports
 
 v1 = tf.compat.v1
 
@@ -31,18 +31,23 @@ class Cluster:
 
     def __init__(self, nursery):
         self._nursery = nursery
-        self.spec = {
-            job: [f"127.0.0.1:{port}"] for job, port in zip(["ps", "worker"], free_ports(2), strict=True)
-        }
+        ps, *workers = [f"127.0.0.1:{port}" for port in free_ports(3)]
+        self.spec = {"ps": [ps], "worker": workers}
         self.worker = tf.distribute.Server(self.spec, "worker", 0)
         self.config = v1.ConfigProto(device_filters=["/job:ps", "/job:worker/task:0"])
         self.pid = None
+
+    @property
+    def ps(self):
+        return self.spec["ps"][0]
 
     @property
     def master(self):
         return {"master": self.worker.target, "config": self.config}
 
     def start_ps(self):
+        if self.pid is not None:
+            return
         self._nursery.stdin.write(f"ps 0 {json.dumps(self.spec)}\n")
         self.pid = int(self._nursery.stdout.readline())
 
@@ -54,6 +59,11 @@ class Cluster:
                     os.kill(self.pid, 0)
                     time.sleep(0.001)
             self.pid = None
+
+
+def blocked_threads():
+    """Those that wait in TensorFlow for a server; they end when it is there."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("hookrun-session")]
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +87,10 @@ def nursery():
 def cluster(nursery):
     cluster = Cluster(nursery)
     yield cluster
+    if blocked_threads():
+        cluster.start_ps()
+        for thread in blocked_threads():
+            thread.join(30)
     cluster.kill_ps()
 
 
@@ -129,10 +143,6 @@ def test_a_lost_session_leaves_the_block_at_once_as_both_kinds_of_error(cluster,
     assert told.of == ["created", "SessionLostError", "stop"]
     with pytest.raises(SessionLostError):
         sess.run(model.step)
-    cluster.start_ps()  # ends the thread that closes the session
-    for thread in threading.enumerate():
-        if thread.name == "hookrun-session-close":
-            thread.join(20)
 
 
 def test_train_restores_what_was_saved_when_the_server_comes_back(cluster, build, tmp_path):
@@ -253,10 +263,6 @@ def test_a_session_that_is_not_there_in_time_says_what_is_missing(cluster, build
             pass
     assert time.monotonic() - begin < 5
     assert f"no answer from /job:ps/task:0 ({cluster.spec['ps'][0]})" in caplog.text
-    cluster.start_ps()  # ends the thread that makes the session
-    for thread in threading.enumerate():
-        if thread.name.startswith("hookrun-session"):
-            thread.join(20)
 
 
 def test_init_fn_is_called_on_the_callers_thread_and_what_it_raises_is_no_lost_session(cluster, build):
@@ -366,27 +372,143 @@ def test_only_a_run_loses_the_session_not_the_program_nor_a_hook_that_raises_wha
     def fail(sess):
         raise tf.errors.AbortedError(None, None, "of the program")
 
-    with pytest.raises(tf.errors.AbortedError, match="of the program") as raised:
-        build(None).sv.train(fail, **cluster.master)
-    assert not isinstance(raised.value, SessionLostError)
+    sessions = []
+
+    def fail_in_an_op(sess):
+        sess._raise_lost(tf.errors.UnavailableError(None, None, "of an op [[{{node global_step}}]]"))
+
+    for step_fn, message in ((fail, "of the program"), (fail_in_an_op, "of an op")):
+        model = build(None)
+        model.sv.on(signals.session_created, lambda sv, event: sessions.append(event.session))
+        with pytest.raises(recovery.LOST, match=message) as raised:
+            model.sv.train(step_fn, **cluster.master)
+        assert not isinstance(raised.value, SessionLostError)
+    assert len(sessions) == 2  # nothing was retried
 
 
-def test_a_stop_that_is_requested_while_train_recovers_ends_it(cluster, build, monkeypatch):
+@pytest.mark.parametrize("when", ["before it waits", "while it waits", "while there is no session"])
+def test_a_stop_that_is_requested_while_train_recovers_ends_it(
+    cluster, build, monkeypatch, when_logged, when
+):
     cluster.start_ps()
+    monkeypatch.setattr(Recoveries, "next_wait_secs", lambda self, error: 0.1 if "session" in when else 60.0)
+    model = build(None)
     sessions = []
 
     def lose(sess):
         sessions.append(sess)
+        if when == "while there is no session":
+            cluster.kill_ps()
         sess._raise_lost(tf.errors.UnavailableError(None, None, "gone"))
 
-    monkeypatch.setattr(Recoveries, "next_wait_secs", lambda self, error: 60.0)
-    model = build(None)
-    stopper = threading.Timer(0.3, lambda: model.sv.request_stop())
-    model.sv.on(signals.session_lost, lambda sv, event: stopper.start())
-    with pytest.raises(SessionLostError, match="gone"):
+    stopper = threading.Timer(0.3, model.sv.request_stop)
+    if when == "before it waits":
+        model.sv.on(signals.stop, lambda sv, event: sv.request_stop())
+    elif when == "while it waits":
+        model.sv.on(signals.stop, lambda sv, event: stopper.start())
+    else:
+        when_logged("Waiting for a session", model.sv.request_stop)
+    begin = time.monotonic()
+    with pytest.raises(SessionLostError, match="A stop was requested.*no answer" if "no" in when else "gone"):
         model.sv.train(lose, **cluster.master)
-    stopper.join()
+    assert time.monotonic() - begin < 15
     assert len(sessions) == 1
+    if stopper.ident is not None:
+        stopper.join()
+
+
+@pytest.fixture
+def start_program(cluster):
+    """Starts `waiting_program.py` as worker 1 of the cluster, to wait for these."""
+    programs = []
+
+    def start(*waits):
+        command = [sys.executable, ROOT / "tests/waiting_program.py", json.dumps(cluster.spec), "1", *waits]
+        env = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+        programs.append(Process("waiting program", command, env))
+        return programs[-1]
+
+    yield start
+    for program in programs:
+        print(program.output)
+        program.close()
+
+
+def test_ctrl_c_ends_any_wait_and_the_process(cluster, start_program):
+    program = start_program("session", "chief", "backoff", "lost", "close")
+
+    def interrupt():
+        os.kill(program.pid, signal.SIGINT)
+        interrupted = time.monotonic()
+        program.expect("interrupted")
+        assert time.monotonic() - interrupted < 3
+
+    program.expect("INFO hookrun.session_maker: Waiting for a session")
+    interrupt()
+    cluster.start_ps()
+    program.expect("INFO hookrun.session_maker: Waiting for the model: variables not initialized")
+    interrupt()
+    for line in ("ERROR hookrun.recovery: Recovery 1", "INFO hookrun.session_maker: Waiting for a session"):
+        program.expect("step")
+        cluster.kill_ps()
+        program.expect(line)
+        interrupt()
+        cluster.start_ps()
+    program.expect("step")
+    cluster.kill_ps()
+    program.say("close")
+    program.expect("closing")
+    interrupt()
+
+    assert program.status(10) == -signal.SIGINT  # the last one was not caught
+
+
+def test_a_stop_ends_the_wait_for_a_session_at_once(cluster, build, when_logged, tmp_path):
+    begin = time.monotonic()
+    model = build(tmp_path)
+    when_logged("Waiting for a session", model.sv.request_stop)
+    with pytest.raises(
+        tf.errors.CancelledError, match=f"waiting for a session: no answer from .*{cluster.ps}"
+    ):
+        with model.sv.managed_session(**cluster.master):
+            pass
+    model = build(tmp_path)
+    when_logged("Waiting for a session", lambda: model.sv.request_stop(ValueError("of a thread")))
+    with pytest.raises(ValueError, match="of a thread"):
+        with model.sv.managed_session(**cluster.master):
+            pass
+    model = build(tmp_path)
+    when_logged("Waiting for a session", model.sv.request_stop)
+    model.sv.train(lambda sess: pytest.fail("there is no session"), **cluster.master)
+
+    cluster.start_ps()
+    for fails, error in ((False, tf.errors.CancelledError), (True, ValueError)):
+        worker = build(None, is_chief=False)
+        when_logged(
+            "Waiting for the model",
+            lambda worker=worker, fails=fails: worker.sv.request_stop(ValueError() if fails else None),
+        )
+        with pytest.raises(error):
+            with worker.sv.managed_session(**cluster.master):
+                pass
+    model = build(tmp_path)
+    when_logged("Waiting for a checkpoint", model.sv.request_stop)
+    with pytest.raises(tf.errors.CancelledError, match=f"no checkpoint in {tmp_path}"):
+        model.sv.prepare_or_wait_for_session(**cluster.master, wait_for_checkpoint=True)
+    assert time.monotonic() - begin < 15
+
+
+def test_a_wait_that_was_given_up_touches_the_model_no_more(cluster, build, when_logged, tmp_path):
+    model = build(tmp_path, adopt_live_model=False)
+    when_logged("Waiting for a session", model.sv.request_stop)
+    with pytest.raises(tf.errors.CancelledError):
+        with model.sv.managed_session(**cluster.master):
+            pass
+    (maker,) = blocked_threads()
+    cluster.start_ps()
+    maker.join(30)
+    with v1.Session(cluster.worker.target, graph=model.sv.graph, config=cluster.config) as sess:
+        assert list(sess.run(model.sv.ready_op)) == [b"global_step"]
 
 
 def test_the_documented_table_of_ends_tells_what_a_lost_session_is(cluster, build, tmp_path):
@@ -427,14 +549,16 @@ def test_recoveries_are_counted_within_the_period_and_wait_longer_each_time():
     assert recoveries.next_wait_secs(error) <= 0.25
 
 
-def test_a_call_that_blocks_is_given_up_at_the_deadline_and_its_result_is_disposed_of():
+def test_a_call_that_blocks_is_given_up_at_the_deadline_and_its_result_is_disposed_of(monkeypatch):
+    monkeypatch.setattr(recovery, "_EXIT_SECS", 30.0)
     gate, disposed = threading.Event(), threading.Event()
     with pytest.raises(TimeoutError):
         call_within("blocked", gate.wait, time.monotonic() + 0.05, too_late=lambda _: disposed.set())
-    gate.set()
-    assert disposed.wait(30)
-    for thread in threading.enumerate():
-        if thread.name == "blocked":
-            thread.join(30)
+    comes_back = threading.Timer(0.1, gate.set)
+    comes_back.start()
+    recovery._wait_for_those_left()  # at the exit of the process
+    comes_back.join()
+    assert disposed.is_set()
+    assert "blocked" not in [thread.name for thread in threading.enumerate()]
     with pytest.raises(ValueError, match="of the call"):
         call_within("raises", lambda: int("of the call"), time.monotonic() + 30)

@@ -256,15 +256,11 @@ class TestSession:
         (logdir / "checkpoint").unlink()
         assert resume(logdir, {"wait_for_checkpoint": True}) == (10, "model.ckpt-10")
 
-    def test_waiting_for_a_checkpoint_takes_the_one_that_comes(self, tmp_path):
+    def test_waiting_for_a_checkpoint_takes_the_one_that_comes(self, tmp_path, when_logged):
         other = threading.Thread(target=save, args=(tmp_path, "model.ckpt", 3))
-
-        def make():
-            other.start()
-            return tf1.train.SessionManager(recovery_wait_secs=0.05)
-
+        when_logged(f"Waiting for a checkpoint: there is no checkpoint in {tmp_path}", other.start)
         waiting = {"wait_for_checkpoint": True, "max_wait_secs": 20}
-        assert resume(tmp_path, waiting, session_manager=MadeLate(make)) == (3, "model.ckpt-3")
+        assert resume(tmp_path, waiting, recovery_wait_secs=0.05) == (3, "model.ckpt-3")
         other.join()
 
     @pytest.mark.parametrize("kind", ["tensorflow's", "a subclass", "an object of one's own"])
