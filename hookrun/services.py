@@ -20,6 +20,9 @@ __all__ = ["Schedule", "Services", "join"]
 _QUEUE_RUNNER_SECS = 1.0
 """How long a closing session waits for queue runners alone; closing it is what ends a blocked one."""
 
+_QUEUE_RUNNER_THREAD = "QueueRunnerThread-"
+"""How TensorFlow names the threads of queue runners, also those that a hook or the program starts."""
+
 
 class Schedule(NamedTuple):
     """When a signal is sent while the services run."""
@@ -101,10 +104,13 @@ class Services:
             join(threads, deadline)
             return [thread.name for thread in threads if thread.is_alive()]
         reserve = min(_QUEUE_RUNNER_SECS, grace_secs / 4)
-        services = threads - self._queue_runner_threads
+        services = {thread for thread in threads if not self._is_queue_runner(thread)}
         join(services, deadline - 2 * reserve)
         join(threads - services, min(deadline - reserve, time.monotonic() + reserve))
         return [thread.name for thread in services if thread.is_alive()]
+
+    def _is_queue_runner(self, thread: threading.Thread) -> bool:
+        return thread in self._queue_runner_threads or thread.name.startswith(_QUEUE_RUNNER_THREAD)
 
 
 def join(threads: Iterable[threading.Thread], deadline: float) -> None:

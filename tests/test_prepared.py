@@ -325,3 +325,65 @@ def test_nothing_is_kept_of_arrays_that_were_fed(ops, sess):
     sess.run(ops.total, {ops.x: array})
     gc.collect()
     assert len(gc.get_referrers(array)) <= 1
+
+
+@pytest.mark.parametrize("make_session", [v1.Session, lambda: hookrun.Supervisor().managed_session()])
+def test_a_tensor_stays_in_the_session_until_its_handle_is_deleted(graph, make_session):
+    name = "GetSessionHandle;0;/job:localhost/replica:0/task:0/device:CPU:0"
+    kept = v1.get_session_handle(tf.constant([1.0, 2.0]))
+    holder, value = v1.get_session_tensor(name, tf.float32)
+    to_delete, delete = v1.delete_session_tensor(name)
+    with make_session() as sess:
+        first, second = sess.run(kept), sess.run(kept)
+        assert first.handle != second.handle
+        for _ in range(2):
+            assert sess.run(value, {holder: first.handle}).tolist() == [1.0, 2.0]
+        assert sess.run(delete, {to_delete: first.handle}) is None
+        with pytest.raises(tf.errors.InvalidArgumentError, match="is not in the session store"):
+            sess.run(value, {holder: first.handle})
+        assert sess.run(value, {holder: second.handle}).tolist() == [1.0, 2.0]
+
+
+def test_a_graph_that_grows_again_is_run_as_it_is_then(graph):
+    step = v1.train.get_or_create_global_step()
+    train_op = v1.assign_add(step, 1).op
+    told = []
+    sv = hookrun.Supervisor()
+    sv.on(signals.step, lambda _, event: told.append(event.global_step))
+    with sv.managed_session() as sess:
+        sess.run(train_op)
+        graph._unsafe_unfinalize()  # as programs do that build their evaluation late
+        later = v1.get_variable("later", initializer=5.0)
+        doubled = later * 2.0
+        sess.run(later.initializer)
+        assert sess.run([later, doubled]) == [5.0, 10.0]
+        sess.run(train_op)
+    assert told == [1, 2]
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["in a run that waits", "in steps"])
+def test_a_session_that_is_closed_ends_the_runs_of_other_threads_as_tensorflow_does(graph, waits):
+    step = v1.train.get_or_create_global_step()
+    train_op = v1.assign_add(step, 1).op
+    dequeue = tf.queue.FIFOQueue(1, [tf.float32], [[]]).dequeue()
+    sess = hookrun.Supervisor().prepare_or_wait_for_session(start_standard_services=False)
+    begun, raised = threading.Event(), []
+
+    def run():
+        try:
+            while True:
+                begun.set()
+                sess.run(dequeue if waits else [train_op, step])
+        except (tf.errors.CancelledError, RuntimeError) as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(30)
+    sess.close()
+    for thread in threads:
+        thread.join(30)
+    assert len(raised) == 2
+    with pytest.raises(RuntimeError, match="Attempted to use a closed Session"):
+        sess.run(train_op)

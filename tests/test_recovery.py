@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -509,6 +510,79 @@ def test_a_wait_that_was_given_up_touches_the_model_no_more(cluster, build, when
     maker.join(30)
     with v1.Session(cluster.worker.target, graph=model.sv.graph, config=cluster.config) as sess:
         assert list(sess.run(model.sv.ready_op)) == [b"global_step"]
+
+
+def test_a_synchronous_chief_goes_on_in_a_new_session(cluster, tmp_path):
+    """Its token queue is on the parameter server: it is filled, and its queue runner started, for each."""
+    with tf.Graph().as_default(), tf.device("/job:ps/task:0"):
+        step = v1.train.get_or_create_global_step()
+        weight = v1.get_variable("weight", initializer=0.0)
+        optimizer = v1.train.SyncReplicasOptimizer(v1.train.GradientDescentOptimizer(0.1), 1)
+        train_op = optimizer.minimize((weight - 1.0) ** 2, global_step=step)
+        told = Told()
+        sv = hookrun.Supervisor(
+            logdir=tmp_path,
+            recovery_wait_secs=0.5,
+            local_init_op=optimizer.chief_init_op,
+            ready_for_local_init_op=optimizer.ready_for_local_init_op,
+            save_model_secs=0,
+            hooks=[
+                hooks.SessionRunHookAdapter(optimizer.make_session_run_hook(is_chief=True)),
+                hooks.CheckpointHook(every_steps=5, background=False),
+                hooks.StopAtStepHook(last_step=20),
+                told,
+            ],
+        )
+    sessions = []
+
+    def train(sess):
+        if len(sessions) < 2 and told.of.count("created") > len(sessions) and sess.last_step == 8:
+            sessions.append(sess)
+            cluster.kill_ps()
+            cluster.start_ps()
+        sess.run(train_op)
+
+    cluster.start_ps()
+    sv.train(train, **cluster.master)
+    assert len(sessions) == 2
+    assert [event.steps_lost for event in told.recovered] == [3, 3]
+    assert tf.train.latest_checkpoint(tmp_path).endswith("-20")
+
+
+@pytest.mark.parametrize("ends", ["", "raise ValueError('the program itself')"])
+def test_a_process_ends_with_a_session_that_is_not_closed_and_a_dead_server(cluster, ends):
+    """TensorFlow's own session would block in its destructor until the server is back."""
+    program = f"""
+        import sys, tensorflow as tf, hookrun
+        from hookrun import cluster
+        v1 = tf.compat.v1
+        v1.disable_eager_execution()
+        with tf.device("/job:ps/task:0"):
+            train_op = v1.assign_add(v1.train.get_or_create_global_step(), 1)
+        server = tf.distribute.Server({cluster.spec!r}, "worker", 1)
+        config = v1.ConfigProto(device_filters=["/job:ps", "/job:worker/task:1"])
+        sv = hookrun.Supervisor()
+        sess = sv.prepare_or_wait_for_session(server.target, config=config)
+        sess.run(train_op)
+        print("step", flush=True)
+        sys.stdin.readline()
+        try:
+            sess.run(train_op)
+        except tf.errors.UnavailableError:
+            print("lost", flush=True)
+        {ends}
+    """
+    cluster.start_ps()
+    env = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    process = Process("unclosed", [sys.executable, "-c", textwrap.dedent(program)], env)
+    try:
+        process.expect("step")
+        cluster.kill_ps()
+        process.say("go on")
+        process.expect("lost")
+        assert process.status(10) == bool(ends)
+    finally:
+        process.close()
 
 
 def test_the_documented_table_of_ends_tells_what_a_lost_session_is(cluster, build, tmp_path):
