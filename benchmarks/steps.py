@@ -219,7 +219,7 @@ def measure_bus() -> None:
     sender = Sender()
     rows = []
     for count in (0, 5, 20):
-        signal = signals.Signal("benchmark", "Sent to nobody in particular.")
+        signal = signals.Signal("benchmark")
         receivers = [lambda sender, event: None for _ in range(count)]
         for receiver in receivers:
             signal.connect(receiver, sender=sender)

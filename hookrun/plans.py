@@ -48,7 +48,8 @@ class Plan:
         self._can_prepare = can_prepare and tf_internals.can_prepare
         self.plain = Variant(self._fetches, None, (), self._can_prepare)
         self.inline = inline
-        self._latest: tuple[Any, Variant] = (None, self.plain)
+        self.latest: tuple[Any, Variant] = (None, self.plain)
+        """The riders and the variant of the run before."""
 
     def variant(self, riders: tuple[Subscription, ...]) -> Variant:
         """This run with the fetches of `riders`, and the global step.
@@ -56,16 +57,13 @@ class Plan:
         Raises:
           ValueError: If one of them needs a placeholder that the run does not feed.
         """
-        latest_riders, latest = self._latest
-        if latest_riders is riders:
-            return latest
         variant = self._variants.get(riders)
         if variant is None:
             fed = [rider for rider in riders if self._can_carry(rider)]
             if len(self._variants) >= _VARIANTS:
                 self._variants.clear()
             variant = self._variants[riders] = Variant(self._fetches, self._reads, fed, self._can_prepare)
-        self._latest = (riders, variant)
+        self.latest = (riders, variant)
         return variant
 
     def _can_carry(self, rider: Subscription) -> bool:

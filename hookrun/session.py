@@ -107,7 +107,9 @@ class ManagedSession(tf.compat.v1.Session):
                 listeners.riders(steps.expected_step()) if listeners.are_scheduled else listeners.fetching
             )
             try:
-                variant = plan.variant(riders)
+                known_riders, variant = plan.latest
+                if known_riders is not riders:
+                    variant = plan.variant(riders)
                 ran = self._run_variant(variant, plan.inline, feed_dict, options, run_metadata)
             except BaseException:
                 for rider in riders:
