@@ -83,3 +83,13 @@ def when_logged() -> Iterator[Callable[[str, Callable[[], object]], None]]:
     yield lambda text, call: logger.addHandler(Calls(text, call))
     logger.setLevel(level)
     logger.handlers = handlers
+
+
+@pytest.fixture
+def logger():
+    """The logger of hookrun, put back as it was."""
+    logger = logging.getLogger("hookrun")
+    level, handlers = logger.level, list(logger.handlers)
+    yield logger
+    logger.setLevel(level)
+    logger.handlers[:] = handlers

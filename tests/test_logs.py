@@ -12,16 +12,6 @@ import hookrun
 from hookrun import hooks, signals
 
 
-@pytest.fixture
-def logger():
-    """The logger of hookrun, put back as it was."""
-    logger = logging.getLogger("hookrun")
-    level, handlers = logger.level, list(logger.handlers)
-    yield logger
-    logger.setLevel(level)
-    logger.handlers[:] = handlers
-
-
 def test_it_has_a_handler_that_says_nothing(logger):
     assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import io
-import logging
 import os
 import re
 import struct
@@ -102,16 +101,6 @@ def rows(text):
             screen[-1][column : column + 1] = character
             column += 1
     return ["".join(row).rstrip() for row in screen]
-
-
-@pytest.fixture
-def logger():
-    """The logger of hookrun, put back as it was."""
-    logger = logging.getLogger("hookrun")
-    level, handlers = logger.level, list(logger.handlers)
-    yield logger
-    logger.setLevel(level)
-    logger.handlers[:] = handlers
 
 
 def test_what_is_logged_to_the_terminal_stands_above_the_bar(terminal, logger, monkeypatch):
