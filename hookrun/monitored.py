@@ -12,8 +12,8 @@ from hookrun.bus import checked_hooks
 from hookrun.hooks.base import Hook
 from hookrun.plans import Listeners, Variant
 from hookrun.run_hooks import Run, RunHooks
-from hookrun.session import TrainingSteps
 from hookrun.supervisor import Supervisor
+from hookrun.training_steps import TrainingSteps
 
 __all__ = ["as_session_run_hook"]
 

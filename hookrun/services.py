@@ -48,7 +48,6 @@ class Services:
         self._supervisor = supervisor
         self._schedules = schedules
         self._timers: dict[signals.Signal, TimerThread] = {}
-        self._queue_runner_threads: set[threading.Thread] = set()
         self.started = False
 
     def start(self) -> list[threading.Thread]:
@@ -88,10 +87,6 @@ class Services:
             thread.start()
         return started
 
-    def add_queue_runner_threads(self, threads: Iterable[threading.Thread]) -> None:
-        """Threads that may stay blocked until their session is closed."""
-        self._queue_runner_threads.update(threads)
-
     def join(
         self, threads: frozenset[threading.Thread], deadline: float, grace_secs: float, closing: bool
     ) -> list[str]:
@@ -104,13 +99,10 @@ class Services:
             join(threads, deadline)
             return [thread.name for thread in threads if thread.is_alive()]
         reserve = min(_QUEUE_RUNNER_SECS, grace_secs / 4)
-        services = {thread for thread in threads if not self._is_queue_runner(thread)}
+        services = {thread for thread in threads if not thread.name.startswith(_QUEUE_RUNNER_THREAD)}
         join(services, deadline - 2 * reserve)
         join(threads - services, min(deadline - reserve, time.monotonic() + reserve))
         return [thread.name for thread in services if thread.is_alive()]
-
-    def _is_queue_runner(self, thread: threading.Thread) -> bool:
-        return thread in self._queue_runner_threads or thread.name.startswith(_QUEUE_RUNNER_THREAD)
 
 
 def join(threads: Iterable[threading.Thread], deadline: float) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
-import os
 import socket
 import threading
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
@@ -27,21 +24,19 @@ from hookrun.recovery import (
     growing_waits,
     is_lost,
 )
-from hookrun.session import as_int
+from hookrun.run_identity import CLOSE_SECS, RunMark, short_session
+from hookrun.training_steps import as_int
 
 if TYPE_CHECKING:
     from hookrun.supervisor import Supervisor
 
-__all__ = ["How", "Made", "SessionMaker", "run_id_of"]
+__all__ = ["How", "Made", "SessionMaker"]
 
 _logger = logging.getLogger(__name__)
 
 How = Literal["adopted", "restored", "initialized"]
 
-_RUN_ID_FILE = "hookrun_run_id"
 _CONNECT_SECS, _PROBES_SECS = 0.5, 0.7
-_CLOSE_SECS = 0.5
-"""How long the end of a session that was used for a moment, or is lost, is waited for."""
 _NAMES_TOLD = 10
 
 
@@ -170,7 +165,7 @@ class SessionMaker:
                 raise
 
         def prepare() -> Made:
-            mark = _Mark(self._master, self._config, supervisor.global_step) if marked else None
+            mark = RunMark(self._master, self._config, supervisor.global_step) if marked else None
             if mark is not None and run_id is not None and mark.read() == run_id():
                 adopted = self._adopt(checkpoint)
                 if adopted is not None:
@@ -234,7 +229,7 @@ class SessionMaker:
     def _uninitialized(self) -> str:
         supervisor = self._supervisor
         names: list[str] = []
-        with _short_session(self._master, supervisor.graph, self._config) as session:
+        with short_session(self._master, supervisor.graph, self._config) as session:
             for ready_op in (supervisor.ready_for_local_init_op, supervisor.ready_op):
                 if ready_op is not None and not names:
                     names = [name.decode() for name in session.run(ready_op)]
@@ -290,7 +285,7 @@ class SessionMaker:
         """Wait until every task answers."""
         with tf.Graph().as_default() as graph:
             nothing = tf.no_op()
-        with _short_session(self._master, graph, self._config) as session:
+        with short_session(self._master, graph, self._config) as session:
             session.run(nothing)
 
     def _is_lost(self, error: tf.errors.OpError) -> bool:
@@ -306,7 +301,7 @@ class SessionMaker:
         }
         for session in sessions.values():
             if self._remote and session.graph is self._supervisor.graph:
-                close_within(_CLOSE_SECS, session.close)
+                close_within(CLOSE_SECS, session.close)
 
     def _too_late(self, missing: str) -> tf.errors.DeadlineExceededError:
         message = f"Session was not ready after waiting {self._max_wait_secs:g} secs: {missing}"
@@ -331,72 +326,6 @@ class SessionMaker:
                 name = f"/job:{job.name}/task:{index}"
                 if not filters or any(each in (f"/job:{job.name}", name) for each in filters):
                     yield name, address
-
-
-class _Mark:
-    """The identity of the run that a live model belongs to, in a variable beside its global step.
-
-    It is in a graph of its own: it is no variable of the model, and in no checkpoint.
-    """
-
-    def __init__(self, master: str, config: Any, global_step: Any) -> None:
-        self._master, self._config = master, config
-        device = tf.DeviceSpec.from_string(global_step.device)
-        if global_step.device:
-            device = device.replace(device_type="CPU", device_index=0)
-        container = ""
-        with contextlib.suppress(ValueError):
-            op = global_step.handle.op if hasattr(global_step, "handle") else global_step.op
-            container = op.get_attr("container").decode()
-        self._graph = tf.Graph()
-        with (
-            self._graph.as_default(),
-            self._graph.container(container),
-            tf.compat.v1.device(device.to_string()),
-        ):
-            self._value = tf.compat.v1.placeholder(tf.string, [])
-            name = f"hookrun_run_id/{global_step.op.name}"
-            self._variable = tf.compat.v1.get_variable(name, initializer="", use_resource=True)
-            self._initialized = tf.compat.v1.is_variable_initialized(self._variable)
-            self._assign = self._variable.assign(self._value)
-
-    def read(self) -> str:
-        """The identity; empty where there is none."""
-        with _short_session(self._master, self._graph, self._config) as session:
-            return session.run(self._variable).decode() if session.run(self._initialized) else ""
-
-    def write(self, run_id: str) -> None:
-        with _short_session(self._master, self._graph, self._config) as session:
-            session.run(self._assign, {self._value: run_id})
-
-
-@contextlib.contextmanager
-def _short_session(master: str, graph: tf.Graph, config: Any) -> Iterator[Any]:
-    session = tf.compat.v1.Session(master, graph=graph, config=config)
-    try:
-        yield session
-    finally:
-        if master:
-            close_within(_CLOSE_SECS, session.close)
-        else:
-            session.close()
-
-
-def run_id_of(logdir: str | None) -> str:
-    """The identity of the run in `logdir`, kept in a file there; a new one without it."""
-    if logdir is None:
-        return uuid.uuid4().hex
-    path = os.path.join(logdir, _RUN_ID_FILE)
-    if tf.io.gfile.exists(path):
-        with tf.io.gfile.GFile(path) as file:
-            known: str = file.read().strip()
-            if known:
-                return known
-    run_id = uuid.uuid4().hex
-    tf.io.gfile.makedirs(logdir)
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write(run_id + "\n")
-    return run_id
 
 
 def _step_of(checkpoint: str, global_step: Any) -> int:

@@ -27,12 +27,14 @@ from hookrun.hooks import CheckpointHook, Hook, QueueRunnerHook, StepCounterHook
 from hookrun.plans import leaves_of
 from hookrun.prepared import InlineSteps
 from hookrun.recovery import Recoveries, SessionLostError, StoppedWaitingError
+from hookrun.run_identity import run_id_of
 from hookrun.services import Schedule, Services, join
-from hookrun.session import ManagedSession, TrainingSteps, as_int, manage
-from hookrun.session_maker import Made, SessionMaker, run_id_of
+from hookrun.session import ManagedSession, manage
+from hookrun.session_maker import Made, SessionMaker
 from hookrun.steps import StepOps
 from hookrun.subscriptions import Subscription
 from hookrun.timers import TimerThread
+from hookrun.training_steps import TrainingSteps, as_int
 
 __all__ = ["Supervisor"]
 
@@ -843,7 +845,6 @@ class Supervisor(Bus):
         for thread in threads:
             self._run_hooks.leave_out(thread)
             thread.start()
-        self._services.add_queue_runner_threads(threads)
         return threads
 
     def loop(

@@ -88,17 +88,17 @@ def _callable_run(
         target=[op.name for op in targets],
     )
     run, session_handle = pywrap_tf_session.TF_SessionRunCallable, session._session
-    made: dict[bool, Any] = {}
-    handles: dict[bool, Any] = {}  # of those that are made, which hold them
+    handles: dict[bool, Any] = {}
+    made: list[Any] = []  # holds the handles
     making = threading.Lock()
 
     def make(inline: bool) -> None:
         with making:  # a second one in its place would release the handle that another thread runs
-            if inline not in made:
+            if inline not in handles:
                 own = CallableOptions(run_options=_INLINE if inline else None)
                 own.MergeFrom(options)
-                made[inline] = session._do_call(session._make_callable_from_options, own)
-                handles[inline] = made[inline]._handle
+                made.append(session._do_call(session._make_callable_from_options, own))
+                handles[inline] = made[-1]._handle
 
     def raw(values: list[Any], inline: bool) -> list[Any]:
         if inline not in handles:

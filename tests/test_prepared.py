@@ -12,8 +12,7 @@ import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import session as session_module
-from hookrun import signals, tf_internals
+from hookrun import signals, tf_internals, training_steps
 from hookrun.prepared import InlineChoice, NotPreparable, PreparedRun
 
 v1 = tf.compat.v1
@@ -217,9 +216,9 @@ def test_fetch_lists_built_afresh_hit_the_prepared_run_and_nothing_grows(ops, se
     for _ in range(100):
         sess.run([ops.constant, ops.nothing])
     assert len(plans) == 1
-    for i in range(2 * session_module._PLANS):
+    for i in range(2 * training_steps._PLANS):
         sess.run([ops.constant] * (i + 1))
-    assert len(plans) <= session_module._PLANS
+    assert len(plans) <= training_steps._PLANS
 
 
 def test_several_threads_share_a_prepared_run(ops, sess):
