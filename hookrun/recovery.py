@@ -41,13 +41,17 @@ _logger = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
-LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)
-"""What a run of a session raises when a task of its cluster went away, or came back as another process."""
+LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
+"""What a run may raise when a task of its cluster went away, or came back as another process; `is_lost` says
+whether that was why. It is a `CancelledError` where TensorFlow reports several errors as one."""
 
 _FIRST_WAIT_SECS = 0.5
 _POLL_SECS = 0.25
 _EXIT_SECS = 0.5
 _NODE = re.compile(r"\{\{node (\S+?)\}\}")
+_ONE_OF_SEVERAL = re.compile(
+    r"^(?:ABORTED|UNAVAILABLE): (.*?)(?=^[A-Z_]+: |^=====|\Z)", re.MULTILINE | re.DOTALL
+)
 
 
 class SessionLostError(tf.errors.AbortedError, tf.errors.UnavailableError, SessionGoneError):
@@ -83,7 +87,12 @@ def is_lost(error: tf.errors.OpError, graph: tf.Graph) -> bool:
     TensorFlow reports the op that failed. It has none to report for a task that went away, except the nodes
     that it adds to a graph for the transport.
     """
-    return isinstance(error, LOST) and not any(_is_op(name, graph) for name in _NODE.findall(error.message))
+    if not isinstance(error, LOST):
+        return False
+    messages = _ONE_OF_SEVERAL.findall(error.message)
+    if not messages and not isinstance(error, tf.errors.CancelledError):
+        messages = [error.message]
+    return any(not any(_is_op(name, graph) for name in _NODE.findall(message)) for message in messages)
 
 
 def _is_op(name: str, graph: tf.Graph) -> bool:

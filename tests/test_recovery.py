@@ -387,6 +387,33 @@ def test_only_a_run_loses_the_session_not_the_program_nor_a_hook_that_raises_wha
     assert len(sessions) == 2  # nothing was retried
 
 
+@pytest.mark.parametrize(
+    ("kind", "others", "lost"),
+    [
+        (
+            tf.errors.CancelledError,
+            "ABORTED: From /job:ps/replica:0/task:0:\nSession handle is not found\n",
+            True,
+        ),
+        (tf.errors.CancelledError, "UNAVAILABLE: recvmsg:Connection reset by peer\n", True),
+        (tf.errors.CancelledError, "UNAVAILABLE: too busy [[{{node known}}]]\n", False),
+        (tf.errors.CancelledError, "INTERNAL: something else\n", False),
+        (tf.errors.InternalError, "ABORTED: Session handle is not found\n", False),
+    ],
+)
+def test_a_loss_is_found_among_several_errors_that_tensorflow_reports_as_one(kind, others, lost):
+    """As a run does that was waiting for values of the parameter server while that one was replaced."""
+    message = (
+        "Graph execution error:\n\n=====================\nCANCELLED: From /job:worker/replica:0/task:0:\n"
+        "RecvFromRemoteAsync is cancelled.\n\t [[{{node known}}]]\nRecent warning and error logs:\n"
+        f"  W0000 master_session.cc:2166] UNAVAILABLE: failed to connect\n{others}====================="
+    )
+    with tf.Graph().as_default() as graph:
+        tf.no_op("known")
+    assert recovery.is_lost(kind(None, None, message), graph) is lost
+    assert not recovery.is_lost(tf.errors.CancelledError(None, None, "Run call was cancelled"), graph)
+
+
 @pytest.mark.parametrize("when", ["before it waits", "while it waits", "while there is no session"])
 def test_a_stop_that_is_requested_while_train_recovers_ends_it(
     cluster, build, monkeypatch, when_logged, when

@@ -34,7 +34,7 @@ def test_learns_what_the_original_learns(run_example, migrated, tmp_path):
     _, output = migrated
     assert expected == pytest.approx([3, 2], abs=0.1)
     assert parameters(output) == pytest.approx(expected, abs=1e-4)
-    assert "step 0: loss" in output
+    assert re.match(r"step \d+: loss", output)  # told by a timer, which may come late
 
 
 def test_runs_with_v2_behavior_disabled_too(run_example, migrated, tmp_path):
