@@ -264,9 +264,17 @@ def remove(path: str) -> None:
     Raises:
       OSError, tf.errors.OpError: If one cannot be removed.
     """
-    tf.compat.v1.train.remove_checkpoint(path)
-    if tf.io.gfile.exists(path + hook_state.SUFFIX):
-        tf.io.gfile.remove(path + hook_state.SUFFIX)
+    if "://" in path:
+        tf.compat.v1.train.remove_checkpoint(path)
+        if tf.io.gfile.exists(path + hook_state.SUFFIX):
+            tf.io.gfile.remove(path + hook_state.SUFFIX)
+        return
+    for file in _index_last(
+        files_of(path)
+    ):  # a process that is killed meanwhile leaves what the next one finds
+        os.unlink(file)
+    if os.path.exists(path):  # in TensorFlow's first format
+        os.unlink(path)
 
 
 def undo_interrupted_save(save_path: str) -> None:

@@ -53,7 +53,8 @@ class Step:
     """A training step has been run."""
 
     global_step: int
-    """The global step after this step's own update; without a global step, the steps counted so far."""
+    """The global step after this step's own update; without a global step, the steps counted so far. With
+    several threads that train, another one's update may be in it too: two steps then have the same number."""
     session: Session
     """The session that ran it."""
     results: Any

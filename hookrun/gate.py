@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from threading import get_ident
 
 __all__ = ["StepGate"]
+
+_LOOK_SECS = 0.1
+"""How often one that waits looks by itself: an interrupt may have broken off the notification."""
 
 
 class StepGate:
@@ -27,6 +31,7 @@ class StepGate:
         self._alone: int | None = None
         self._waiting = 0
 
+    # The lock is taken by `with self._lock`: an interrupt may come in between where a Condition takes it.
     # A step announces its hold before it looks whether the gate is closed, and who wants it alone closes it
     # before looking for holds: one of them sees the other, and steps take no lock.
 
@@ -50,19 +55,26 @@ class StepGate:
         """Take back the hold of `thread`, the calling one, while the gate is closed to it."""
         if self._alone == thread:
             return
-        with self._changed:
+        with self._lock:
             del self.holds[thread]
             self._changed.notify_all()
-            self._changed.wait_for(self._is_open)
+            self._wait_until(lambda: not self.closed)
             self.holds[thread] = 1
 
     def notify(self) -> None:
         """A hold was given back while the gate was closed."""
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()
 
-    def _is_open(self) -> bool:
-        return not self.closed
+    def _wait_until(self, condition: Callable[[], bool], timeout_secs: float | None = None) -> bool:
+        """Wait with the lock held, and return False if it took too long."""
+        deadline = None if timeout_secs is None else time.monotonic() + timeout_secs
+        while not condition():
+            left = _LOOK_SECS if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._changed.wait(min(left, _LOOK_SECS))
+        return True
 
     @property
     def held(self) -> bool:
@@ -70,21 +82,24 @@ class StepGate:
         return get_ident() in self.holds
 
     @contextlib.contextmanager
-    def suspended(self) -> Iterator[None]:
+    def suspended(self) -> Iterator[bool]:
         """The calling thread holds nothing inside the block, if it did, and runs no step there.
 
         For a hook that waits, after the run of its step, for somebody who may want the gate alone.
+
+        Yields:
+          False when the thread has the gate alone, and keeps it.
         """
         thread = get_ident()
-        with self._changed:
+        with self._lock:
             own = self.holds.pop(thread, 0)
             self._changed.notify_all()
         try:
-            yield
+            yield self._alone != thread
         finally:
             if own:
-                with self._changed:
-                    self._changed.wait_for(self._is_open)
+                with self._lock:
+                    self._wait_until(lambda: not self.closed or self._alone == thread)
                     self.holds[thread] = own
 
     @contextlib.contextmanager
@@ -103,13 +118,13 @@ class StepGate:
         if self._alone == thread:
             yield True
             return
-        with self._changed:
+        with self._lock:
             own = self.holds.pop(thread, 0)
             self._waiting += 1
             self.closed = True
             try:
-                in_time = self._changed.wait_for(lambda: self._alone is None and not self.holds, timeout_secs)
-                self._changed.wait_for(lambda: self._alone is None)
+                in_time = self._wait_until(lambda: self._alone is None and not self.holds, timeout_secs)
+                self._wait_until(lambda: self._alone is None)
                 self._alone = thread
             finally:
                 self._waiting -= 1
@@ -118,7 +133,7 @@ class StepGate:
         try:
             yield in_time
         finally:
-            with self._changed:
+            with self._lock:
                 self._alone = None
                 self._resume(thread, own)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import tensorflow as tf
 
 from hookrun import signals
-from hookrun.plans import Plan, Variant
+from hookrun.plans import Variant
 from hookrun.prepared import InlineChoice, NotPreparable, Ran
 from hookrun.recovery import LOST, SessionLostError, close_within, is_lost
 
@@ -74,17 +73,26 @@ class ManagedSession(tf.compat.v1.Session):
         """Run; `after` is called with the results, before `step` is sent, and returns the program's own."""
         steps = self._training_steps
         plan = steps.plan(fetches, feed_dict)
-        if plan is None or not plan.step_ops:
-            results = self._run_other(plan, fetches, feed_dict, options, run_metadata)
+        if plan is None:
+            results = self._run_raw(fetches, feed_dict, options, run_metadata)
             return results if after is None else after(results)
-        if steps.coord.error is not None:
+        if not plan.writes:
+            results, *_ = self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)
+            return results if after is None else after(results)
+        trains = bool(plan.step_ops)
+        if trains and steps.coord.error is not None:
             steps.raise_pending_error()
         gate, holds, thread = steps.gate, steps.gate.holds, get_ident()
         own = holds.get(thread, 0)
-        holds[thread] = own + 1  # as `with gate` does, which takes longer
+        holds[thread] = (
+            own + 1
+        )  # as `with gate` does, which takes longer, and which an interrupt may come into
         try:
             if gate.closed and not own:
                 gate.wait(thread)
+            if not trains:
+                results, *_ = self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)
+                return results if after is None else after(results)
             state, listeners = steps.listening
             if state is not signals.step.state:
                 listeners = steps.listeners()
@@ -118,15 +126,6 @@ class ManagedSession(tf.compat.v1.Session):
                 holds.pop(thread, None)  # an interrupted wait took it back
                 if gate.closed:
                     gate.notify()
-
-    def _run_other(
-        self, plan: Plan | None, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any
-    ) -> Any:
-        """Run what is no training step."""
-        if plan is None:
-            return self._run_raw(fetches, feed_dict, options, run_metadata)
-        with self._training_steps.gate if plan.writes else contextlib.nullcontext():
-            return self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)[0]
 
     def _run_variant(
         self, variant: Variant, inline: InlineChoice, feed_dict: Any, options: Any, run_metadata: Any

@@ -425,11 +425,15 @@ class Supervisor(Bus):
         """
         return self._gate.alone(timeout_secs)
 
-    def step_suspended(self) -> AbstractContextManager[None]:
+    def step_suspended(self) -> AbstractContextManager[bool]:
         """Return a context manager in whose block the calling thread's training step holds up no save.
 
         For a hook that waits, when told of a step, for another thread that may be in `between_steps`. Outside
         of a training step it does nothing. At the end of the block it waits until nobody is between steps.
+
+        Returns:
+          A context manager; its value is False where the thread is in `between_steps` itself, which stays so:
+          wait with a bound then.
         """
         return self._gate.suspended()
 

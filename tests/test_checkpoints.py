@@ -145,7 +145,7 @@ def test_what_is_named_is_on_disk_and_what_is_removed_has_a_successor(saving, tm
 
     noting(os, "fsync", lambda args: os.readlink(f"/proc/self/fd/{args[0]}"))
     noting(os, "replace", lambda args: args[1])
-    noting(v1.train, "remove_checkpoint", lambda args: args[0])
+    noting(os, "unlink", lambda args: args[0])
     saving(4)
     files = [f"model.ckpt-4.{ending}" for ending in ("data-00000-of-00001", "meta", "index")]
     state_file = [("fsync", "model.ckpt.checkpoint"), ("replace", "checkpoint"), ("fsync", tmp_path.name)]
@@ -154,7 +154,7 @@ def test_what_is_named_is_on_disk_and_what_is_removed_has_a_successor(saving, tm
         *(("replace", file) for file in files),
         ("fsync", tmp_path.name),
         *state_file,
-        ("remove_checkpoint", "model.ckpt-1"),
+        *(("unlink", file.replace("-4", "-1")) for file in files),
         *state_file,
     ]
 
@@ -268,9 +268,9 @@ class TestFailure:
             saving(step)
 
         def failing(path):
-            raise tf.errors.PermissionDeniedError(None, None, "not yours")
+            raise PermissionError("not yours")
 
-        monkeypatch.setattr(v1.train, "remove_checkpoint", failing)
+        monkeypatch.setattr(os, "unlink", failing)
         assert saving(4) == saving.path + "-4"
         assert "model.ckpt-1 could not be removed: not yours" in caplog.text
 
@@ -322,3 +322,23 @@ def test_times_come_from_the_files(saving):
     (checkpoint,) = saving.directory.checkpoints
     assert checkpoint.step == 1
     assert abs(checkpoint.time - time.time()) < 60
+
+
+def test_a_removal_that_was_killed_is_finished_by_the_next_save(saving, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def unlink(path):
+        monkeypatch.undo()
+        os.unlink(path)
+        raise Killed
+
+    for step in (1, 2, 3):
+        saving(step)
+    monkeypatch.setattr(checkpoints.os, "unlink", unlink)
+    with pytest.raises(Killed):
+        saving(4)
+    assert checkpoints.files_of(f"{saving.path}-1")
+    saving.open(policy_of(saving.saver))  # as a process that is started again
+    saving(5)
+    assert not checkpoints.files_of(f"{saving.path}-1")

@@ -145,3 +145,24 @@ def test_a_step_that_is_suspended_holds_up_no_snapshot_and_goes_on_after_it(gate
     leave.set()
     assert running.result(BOUND_SECS) == (True, True)
     assert not gate.held
+
+
+def test_one_that_has_it_alone_keeps_it_when_a_step_of_its_own_is_suspended(gate, pool):
+    def step():
+        with gate.alone(), gate, gate.suspended() as free:
+            return free, pool.submit(alone, gate, 0.01).running()
+
+    free, other_waits = pool.submit(step).result(BOUND_SECS)
+    assert not free and other_waits
+
+
+def test_a_notification_that_was_broken_off_is_made_up_for(gate, pool, monkeypatch):
+    """As by an interrupt between giving a hold back and telling of it."""
+    monkeypatch.setattr(gate, "notify", lambda: None)
+    entered, leave = threading.Event(), threading.Event()
+    step = pool.submit(in_a_step, gate, entered, leave)
+    assert entered.wait(BOUND_SECS)
+    snapshot = pool.submit(alone, gate, None)
+    leave.set()
+    step.result(BOUND_SECS)
+    assert snapshot.result(BOUND_SECS) is True

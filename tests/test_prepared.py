@@ -151,8 +151,10 @@ WRONG = {
 
 
 def message(error):
-    """Its message without TensorFlow's recent log lines, of whatever ran before, which it may append."""
-    return [line for line in str(error).splitlines() if ".cc:" not in line]
+    """Its message without TensorFlow's recent log lines, of whatever ran before, which it may append, and
+    without the places in the program that it looks up for the nodes in those."""
+    lines = [line for line in str(error).splitlines() if ".cc:" not in line]
+    return [line for line in lines if line and not line.startswith(("  ", "Detected at node", "node "))]
 
 
 @pytest.mark.parametrize("name", WRONG)

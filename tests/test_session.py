@@ -325,7 +325,9 @@ def test_a_manager_that_makes_no_session_is_refused(model):
         pytest.fail("the block must not be entered")
 
 
-def test_an_interrupt_ends_a_step_that_waits_for_a_snapshot(model, monkeypatch):
+@pytest.mark.parametrize("trains", [True, False])
+def test_an_interrupt_ends_a_run_that_waits_for_a_snapshot(model, monkeypatch, trains):
+    update = model.weights.assign_add(tf.zeros_like(model.weights))
     sv = hookrun.Supervisor()
     alone, waiting = threading.Event(), threading.Event()
 
@@ -344,8 +346,10 @@ def test_an_interrupt_ends_a_step_that_waits_for_a_snapshot(model, monkeypatch):
         taker.start()
         assert alone.wait(BOUND_SECS)
         with pytest.raises(KeyboardInterrupt):
-            sess.run(model.train_op)
+            sess.run(model.train_op if trains else update)
         interrupted.set()
         taker.join()
+        with sv.between_steps(0) as in_time:
+            assert in_time
         sess.run(model.train_op)
         assert sess.run(model.global_step) == 1

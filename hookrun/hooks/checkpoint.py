@@ -158,8 +158,11 @@ class CheckpointHook(Hook):
         waits = threading.get_ident() != self._writer_thread
         while True:
             if self._pending is not None and waits:
-                with supervisor.step_suspended():  # who is told of that save may wait for this step to end
-                    futures.wait([self._pending])
+                with supervisor.step_suspended() as free:  # who is told of that save may wait for this step
+                    futures.wait([self._pending], None if free else _PATIENCE_SECS)
+                if not self._pending.done():
+                    _logger.warning("The model is not saved inside between_steps: the save before goes on")
+                    return
             with supervisor.between_steps(_PATIENCE_SECS) as in_time:
                 if self._pending is not None and waits and not self._pending.done():
                     continue  # another thread came first
@@ -181,10 +184,9 @@ class CheckpointHook(Hook):
                 state = self._state_to_save(supervisor, session)
                 if snapshots is not None:
                     save = functools.partial(snapshots.take().save, step=step)
-                    self._pending = futures.Future()
-                    self._writer.submit(
-                        self._save_behind, supervisor, session, step, save, state, self._pending
-                    )
+                    written: futures.Future[None] = futures.Future()
+                    self._writer.submit(self._save_behind, supervisor, session, step, save, state, written)
+                    self._pending = written  # only now: an interrupted `submit` may never call it
                     return
                 path = self._write(supervisor, session, step, state, at_end)
                 if path is not None:

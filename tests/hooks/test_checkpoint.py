@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import threading
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -518,3 +519,23 @@ def test_a_thread_of_the_program_without_a_default_graph_saves_at_its_step(model
         thread.start()
         thread.join()
     assert steps_saved(tmp_path) == [2, 4]
+
+
+def test_steps_inside_between_steps_are_saved_like_others(model, tmp_path):
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.CheckpointHook(every_steps=1, keep=LatestN(None))])
+    with sv.managed_session() as sess, sv.between_steps():
+        for _ in range(5):
+            sess.run(model.train_op)
+    assert len(list(tmp_path.glob("model.ckpt-*.index"))) == 5
+
+
+def test_an_interrupt_while_a_save_is_handed_over_does_not_hold_up_the_end(model, tmp_path, monkeypatch):
+    def submit(self, *args):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.CheckpointHook(every_steps=1)])
+    with pytest.raises(KeyboardInterrupt), sv.managed_session() as sess:
+        monkeypatch.setattr(futures.ThreadPoolExecutor, "submit", submit)
+        sess.run(model.train_op)
+    assert (tmp_path / "model.ckpt-1.index").exists()
