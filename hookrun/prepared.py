@@ -87,10 +87,11 @@ class PreparedRun:
           NotPreparable: If a value needs `Session.run`, which converts it or says what is wrong with it.
           tf.errors.OpError: What `Session.run` raises.
         """
+        fed = []
         if feed_dict:
-            fed = [feed.array(value) for feed, value in zip(self._feeds, feed_dict.values(), strict=True)]
-        else:
-            fed = []
+            for feed, value in zip(self._feeds, feed_dict.values(), strict=True):
+                as_is = type(value) is np.ndarray and value.dtype is feed.dtype and value.shape == feed.dims
+                fed.append(value if as_is else feed.array(value))
         values = self._raw_run(fed, inline)
         values.append(None)  # the result of an operation
         return self._build_results(values), self._build_reads(values), self._build_values(values)
@@ -135,21 +136,21 @@ class _Feed:
     def __init__(self, graph: tf.Graph, key: Any) -> None:
         if not isinstance(key, tf.Tensor) or key.graph is not graph or not graph.is_feedable(key):
             raise NotPreparable
-        self._dtype = np.dtype(key.dtype.as_numpy_dtype)
+        self.dtype = np.dtype(key.dtype.as_numpy_dtype)
         self._shape = key.shape
-        self._dims = tuple(key.shape.as_list()) if key.shape.rank is not None else None
+        self.dims = tuple(key.shape.as_list()) if key.shape.rank is not None else None
         self._seen: tuple[int, ...] | None = None
 
     def array(self, value: Any) -> Any:
         """The value as TensorFlow would feed it."""
         if type(value) is not np.ndarray:
-            if type(value) is not float or not np.issubdtype(self._dtype, np.floating):
+            if type(value) is not float or not np.issubdtype(self.dtype, np.floating):
                 raise NotPreparable
-            value = np.asarray(value, self._dtype)
-        elif value.dtype != self._dtype:
-            value = np.asarray(value, self._dtype)
+            value = np.asarray(value, self.dtype)
+        elif value.dtype != self.dtype:
+            value = np.asarray(value, self.dtype)
         shape = value.shape
-        if shape != self._dims and shape != self._seen:
+        if shape != self.dims and shape != self._seen:
             if not self._shape.is_compatible_with(shape):
                 raise NotPreparable
             self._seen = shape
