@@ -153,6 +153,15 @@ def test_inspect_and_scalars_tell_the_runs_below_apart(run, tmp_path):
     assert [(row["run"], row["step"]) for row in rows][-2:] == [(".", "40"), ("eval", "3")]
 
 
+def test_inspect_tells_the_steps_of_an_event_file_whose_last_summary_has_none(tmp_path, capsys):
+    with EventFileWriter(tmp_path) as writer:
+        for step in (3, 7):
+            writer.add_scalar("value", 0.5, step)
+        writer.add_summary(tf.compat.v1.Summary())  # as the end of a HParamsHook
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert "\n  0 to 7 " in capsys.readouterr().out
+
+
 def test_inspect_as_json(run, tmp_path):
     status, out, _ = run("inspect", "--json")
     found = json.loads(out)
