@@ -142,6 +142,23 @@ NAMES = {
 }
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        [
+            name
+            for name, of in vars(tf.compat.v1.train.Supervisor).items()
+            if callable(of) and name[0].islower()
+        ],
+        inspect.signature(tf.compat.v1.train.MonitoredTrainingSession).parameters,
+    ],
+    ids=["Supervisor", "MonitoredTrainingSession"],
+)
+def test_coming_from_tensorflow_tells_of_every_call(names):
+    rows = re.findall(r"^\| (.+?) \| .+ \|$", PAGES["migrating.md"], re.MULTILINE)
+    assert set(names) - set(re.findall(r"\w+", " ".join(rows))) == set()
+
+
 def test_the_reference_has_every_public_name():
     entries = set(re.findall(r"^::: (\S+)$", PAGES["reference.md"], re.MULTILINE))
     assert set(NAMES) - entries == set()

@@ -37,7 +37,8 @@ class EvaluationHook(Hook):
     runs meanwhile: all that is measured is the model of one step. At a clean end, the last step is evaluated
     too, before the final checkpoint is saved; an interrupt (Ctrl-C, SIGTERM) does not wait for that.
 
-    The metrics are made known with `Supervisor.report_metrics`, to the hooks and to the checkpoints. In
+    The metrics are made known with `Supervisor.report_metrics`, to the hooks and to the checkpoints: at the
+    same step to the hooks that stand after this one in `hooks=`, to the others at their next one. In
     TensorBoard they are scalars of the run ``eval`` beneath that of the training. Where the Supervisor's
     `summary_writer` is not a `hookrun.writers.EventFileWriter`, they are of that of the training, named
     ``eval/accuracy``.
