@@ -92,7 +92,9 @@ def inspect(directory: str) -> Logdir:
         raise FileNotFoundError(f"There are neither checkpoints nor event files in {directory!r}")
     logs = read_run_logs(directory) if files else []
     last_values = {
-        log.name: {tag: points[-1] for tag, points in log.scalars.items() if points} for log in logs
+        log.name: last
+        for log in logs
+        if (last := {tag: points[-1] for tag, points in log.scalars.items() if points})
     }
     return Logdir(found, files, last_values, _hook_state(found))
 
