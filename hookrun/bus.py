@@ -140,6 +140,8 @@ class Bus:
     def add_hook(self, hook: Hook) -> None:
         """Subscribe `hook`; it hears of what is sent from now on.
 
+        Most hooks of the library begin at `session_created`: add them before a session is made.
+
         Raises:
           TypeError: If `hook` is not a `hookrun.hooks.Hook`.
           ValueError: If it was added before.

@@ -778,12 +778,17 @@ class Supervisor(Bus):
         return TrainingSteps(self, self._step_ops, self._gate, self._run_hooks, inline_steps)
 
     def _load_hook_state(self, checkpoint: str) -> None:
+        """An error is as that of a hook: raised when the session is made."""
         try:
             state = hook_state.read(checkpoint + hook_state.SUFFIX)
-            self._metrics = dict(state.metrics)
-            hook_state.load(self.hooks, state)
-        except Exception as error:  # as that of a hook: raised when the session is made
+        except Exception as error:
             _logger.exception("The state of the hooks could not be restored from %s", checkpoint)
+            self._coord.fail(error)
+            return
+        self._metrics = dict(state.metrics)
+        try:
+            hook_state.load(self.hooks, state)
+        except Exception as error:  # logged under the name of its hook
             self._coord.fail(error)
 
     def _log_subscriptions(self, step: int | None, restored_from: str | None) -> None:
