@@ -16,7 +16,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hookrun import units
 from hookrun.hooks import retention
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hookrun.logdir import Checkpoint, EventFile, Pruning
 
 __all__ = ["main"]
+
+_Number = TypeVar("_Number", int, float)
 
 _KEEP = "latest:N, hours:H or best:N:METRIC[:min]"
 
@@ -93,8 +95,9 @@ def _parser() -> argparse.ArgumentParser:
         "verify",
         _verify,
         help="read every byte and say what is damaged",
-        description="Read every byte of the checkpoints and event files. The exit status is 1 where "
-        "something is damaged. A torn last record, as a killed writer leaves, is no damage.",
+        description="Read every byte of the checkpoints, with their .meta, and of the event files. "
+        "The exit status is 1 where something is damaged. A torn last record, as a killed writer leaves, is "
+        "no damage.",
     )
     prune = add(
         "prune",
@@ -130,17 +133,25 @@ def _policy(text: str) -> retention.Policy:
     kind, _, rest = text.partition(":")
     try:
         if kind == "latest":
-            return retention.LatestN(int(rest))
+            return retention.LatestN(_number("N", int, rest))
         if kind == "hours":
-            return retention.EveryNHours(float(rest))
+            return retention.EveryNHours(_number("H", float, rest))
         if kind == "best":
             n, _, metric = rest.partition(":")
             name = metric.removesuffix(":min").removesuffix(":max")
             mode = "min" if metric.endswith(":min") else "max"
-            return retention.BestN(int(n), metric=name, mode=mode)  # type: ignore[arg-type]
+            return retention.BestN(_number("N", int, n), metric=name, mode=mode)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no {_KEEP}: {error}") from error
     raise argparse.ArgumentTypeError(f"{text!r} is no {_KEEP}")
+
+
+def _number(name: str, kind: type[_Number], text: str) -> _Number:
+    try:
+        return kind(text)
+    except ValueError:
+        numbers = "a whole number" if kind is int else "a number"
+        raise ValueError(f"{name} must be {numbers}, not {text!r}") from None
 
 
 def _inspect(options: argparse.Namespace) -> int:
@@ -171,7 +182,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _checkpoint_row(checkpoint: Checkpoint) -> list[str]:
     notes = ["intact" if checkpoint.damage is None else f"DAMAGED: {checkpoint.damage}"]
-    notes += ["newest"] if checkpoint.is_newest else []
+    notes += ["a run starts here"] if checkpoint.is_start else []
     for name, value in checkpoint.metrics.items():
         notes.append(
             f"{name} {value:.6g}" + (f" ({checkpoint.best[name]})" if name in checkpoint.best else "")
@@ -200,9 +211,10 @@ def _verify(options: argparse.Namespace) -> int:
     from hookrun import logdir
 
     found = logdir.inspect(options.logdir)
-    damaged = {path: damage for path, damage in found.damage.items() if damage is not None}
+    verified = found.verify()
+    damaged = {path: damage for path, damage in verified.items() if damage is not None}
     if options.json:
-        _print_json(found.damage)
+        _print_json(verified)
     else:
         for path, damage in damaged.items():
             print(f"damaged: {path}: {damage}")
@@ -223,7 +235,7 @@ def _prune(options: argparse.Namespace) -> int:
         return 0
     for pruning in prunings:
         _print_pruning(pruning, "removed" if options.delete else "not kept")
-    if not options.delete and any(pruning.removed for pruning in prunings):
+    if not options.delete and any(pruning.not_kept for pruning in prunings):
         print("Nothing was removed: give --delete to do so.")
     return 0
 
@@ -233,7 +245,7 @@ def _print_pruning(pruning: Pruning, verb: str) -> None:
         print(f"kept: {path}")
     for path, reason in pruning.damaged.items():
         print(f"damaged, left alone: {path}: {reason}")
-    for path in pruning.removed:
+    for path in pruning.not_kept:
         print(f"{verb}: {path}")
 
 

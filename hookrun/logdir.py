@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from hookrun import checkpoints, hook_state, restore
 from hookrun.hooks import retention
-from hookrun.run_log import Point, event_files, read_run_logs
+from hookrun.run_log import Point, event_files, read_events, read_run_logs
 
 __all__ = ["Checkpoint", "EventFile", "Logdir", "PruneError", "Pruning", "inspect", "prune", "read_scalars"]
 
@@ -30,8 +31,8 @@ class Checkpoint:
     """The bytes of its files."""
     damage: str | None
     """What is damaged; None where every byte is as it was written."""
-    is_newest: bool
-    """True for the one that the state file names, of which a run starts if it is intact."""
+    is_start: bool = False
+    """True for the one that a run would start from."""
     metrics: dict[str, float] = field(default_factory=dict)
     """The metrics that were reported when it was saved."""
     best: dict[str, str] = field(default_factory=dict)
@@ -40,7 +41,7 @@ class Checkpoint:
 
 @dataclass(slots=True)
 class EventFile:
-    """An event file, read to its end or to what cannot be read."""
+    """An event file, read to its end or to what cannot be read. A record that is no event is left out."""
 
     path: str
     size: int
@@ -68,10 +69,12 @@ class Logdir:
     hook_state: dict[str, Any]
     """What each hook remembers, by name, in the checkpoint that a run would start from."""
 
-    @property
-    def damage(self) -> dict[str, str | None]:
-        """What is damaged of each checkpoint and event file, by path; None where it is intact."""
-        checkpoints = {checkpoint.path: checkpoint.damage for checkpoint in self.checkpoints}
+    def verify(self) -> dict[str, str | None]:
+        """What is damaged of each checkpoint and event file, by path; None where it is intact.
+
+        Of a checkpoint that is its ``.meta`` too, which no run needs to start from it.
+        """
+        checkpoints = {c.path: c.damage or _damage_of_meta(f"{c.path}.meta") for c in self.checkpoints}
         return checkpoints | {file.path: file.damage for file in self.event_files}
 
 
@@ -96,7 +99,9 @@ def inspect(directory: str) -> Logdir:
         for log in logs
         if (last := {tag: points[-1] for tag, points in log.scalars.items() if points})
     }
-    return Logdir(found, files, last_values, _hook_state(found))
+    start = _start(directory, found)
+    state = {} if start is None else dict(hook_state.read(start.path + hook_state.SUFFIX).hooks)
+    return Logdir(found, files, last_values, state)
 
 
 def read_scalars(directory: str, tag: str) -> dict[str, list[Point]]:
@@ -130,7 +135,8 @@ class Pruning:
 
     kept: list[str]
     """Prefixes, the oldest first. They are intact."""
-    removed: list[str]
+    not_kept: list[str]
+    """Those that are removed with `delete`."""
     damaged: dict[str, str]
     """Those that would be kept if they were intact, and are left alone, with what is damaged."""
 
@@ -194,21 +200,20 @@ def _plan(save_path: str, policy: retention.Policy) -> Pruning:
 def _remove(directory: str, save_path: str, pruning: Pruning) -> None:
     """The state file names one that stays before any is removed, and no longer what is gone."""
     named = restore.named_in(directory)
-    if not pruning.removed or not named:
-        for path in pruning.removed:
+    if not pruning.not_kept or not named:
+        for path in pruning.not_kept:
             checkpoints.remove(path)
         return
-    gone = {os.path.basename(path) for path in pruning.removed}
+    gone = {os.path.basename(path) for path in pruning.not_kept}
     newest = pruning.kept[-1] if os.path.basename(named[0]) in gone else named[0]
     checkpoints.write_state_file(save_path, newest, reversed(named), relative=True)
-    for path in pruning.removed:
+    for path in pruning.not_kept:
         checkpoints.remove(path)
     left = [path for path in reversed(named) if os.path.basename(path) not in gone and path != newest]
     checkpoints.write_state_file(save_path, newest, [*left, newest], relative=True)
 
 
 def _checkpoints(save_path: str) -> list[Checkpoint]:
-    named = restore.named_in(os.path.dirname(save_path))[:1]
     found = [
         Checkpoint(
             path=path,
@@ -216,7 +221,6 @@ def _checkpoints(save_path: str) -> list[Checkpoint]:
             wall_time=checkpoints.time_saved(path),
             size=sum(map(os.path.getsize, checkpoints.files_of(path))),
             damage=restore.verify(path),
-            is_newest=os.path.basename(path) in map(os.path.basename, named),
             metrics=_metrics(path),
         )
         for path in reversed(restore.candidates(save_path))
@@ -228,6 +232,18 @@ def _checkpoints(save_path: str) -> list[Checkpoint]:
             min(measured, key=lambda c: c.metrics[name]).best[name] = "least"
             max(measured, key=lambda c: c.metrics[name]).best[name] = "most"
     return found
+
+
+def _damage_of_meta(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            if tf.compat.v1.MetaGraphDef.FromString(file.read()).HasField("graph_def"):
+                return None
+    except FileNotFoundError:  # a Saver need not write it
+        return None
+    except (OSError, DecodeError) as error:
+        return f"{path} cannot be read: {error}"
+    return f"{path} holds no graph"
 
 
 def _step(path: str) -> int | None:
@@ -242,23 +258,28 @@ def _metrics(path: str) -> dict[str, float]:
         return {}
 
 
-def _hook_state(found: list[Checkpoint]) -> dict[str, Any]:
-    named = {_base_name(c) for c in found if c.is_newest}
+def _start(directory: str, found: list[Checkpoint]) -> Checkpoint | None:
+    """Mark the checkpoint that a run would start from, and return it."""
     intact = [c for c in found if c.damage is None]
-    of_the_run = [c for c in intact if _base_name(c) in named] or intact
+    named = {_base_name(path) for path in restore.named_in(directory)[:1]}
+    of_the_run = [c for c in intact if _base_name(c.path) in named] or intact
     if not of_the_run:
-        return {}
-    return dict(hook_state.read(of_the_run[-1].path + hook_state.SUFFIX).hooks)
+        return None
+    of_the_run[-1].is_start = True
+    return of_the_run[-1]
 
 
-def _base_name(checkpoint: Checkpoint) -> str:
-    return os.path.basename(checkpoint.path).rpartition("-")[0]
+def _base_name(path: str) -> str:
+    return os.path.basename(path).rpartition("-")[0]
 
 
 def _read(path: str) -> EventFile:
     read = EventFile(path, os.path.getsize(path), 0, None, None)
     try:
-        for event in tf.compat.v1.train.summary_iterator(path):
+        for number, event in enumerate(read_events(path), 1):
+            if event is None:
+                read.damage = read.damage or f"record {number} is no event"
+                continue
             read.events += 1
             if event.WhichOneof("what") == "summary":
                 step = event.step
@@ -267,5 +288,5 @@ def _read(path: str) -> EventFile:
     except tf.errors.DataLossError as error:
         read.torn = "truncated record" in error.message
         if not read.torn:
-            read.damage = f"{path}: {error.message.splitlines()[0]}"
+            read.damage = read.damage or error.message.splitlines()[0]
     return read

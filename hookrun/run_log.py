@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
-__all__ = ["Checkpoint", "Point", "RunLog", "Session", "event_files", "read_run_logs"]
+__all__ = ["Checkpoint", "Point", "RunLog", "Session", "event_files", "read_events", "read_run_logs"]
 
 _SessionLog = tf.compat.v1.SessionLog
 
@@ -67,7 +69,7 @@ class RunLog:
 
 
 def read_run_logs(logdir: str) -> list[RunLog]:
-    """Read all event files in and below a directory, each to its last whole record.
+    """Read all event files in and below a directory, each to its last whole record or to what cannot be read.
 
     Args:
       logdir: A local directory.
@@ -82,8 +84,10 @@ def read_run_logs(logdir: str) -> list[RunLog]:
     for directory, paths in event_files(logdir):
         log = RunLog(os.path.relpath(directory, logdir))
         for path in paths:
-            for event in _events(path):
-                _add(log, event, directory)
+            with contextlib.suppress(tf.errors.DataLossError):  # the last record is torn, or damage
+                for event in read_events(path):
+                    if event is not None:
+                        _add(log, event, directory)
         logs.append(log)
     if not logs:
         raise FileNotFoundError(f"There are no event files in {logdir!r}")
@@ -99,11 +103,19 @@ def event_files(logdir: str) -> Iterator[tuple[str, list[str]]]:
             yield directory, paths
 
 
-def _events(path: str) -> Iterator[Any]:
-    try:
-        yield from tf.compat.v1.train.summary_iterator(path)
-    except tf.errors.DataLossError:  # the last record is torn: its writer was killed, or is writing it
-        return
+def read_events(path: str) -> Iterator[Any]:
+    """The events of an event file, each a `tf.compat.v1.Event`; None for a record that is none.
+
+    Raises:
+      tf.errors.DataLossError: If what follows cannot be read: it is damaged, or the last record is torn, as
+        its writer was killed, or is writing it.
+    """
+    for record in tf.compat.v1.io.tf_record_iterator(path):
+        try:
+            event = tf.compat.v1.Event.FromString(record)
+        except DecodeError:
+            event = None
+        yield event
 
 
 def _add(log: RunLog, event: Any, directory: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import checkpoints, hook_state, hooks, units
+from hookrun import checkpoints, hook_state, hooks, restore, units
 from hookrun.cli import main
 from hookrun.writers import EventFileWriter
 
@@ -126,7 +126,7 @@ def test_inspect_shows_checkpoints_event_files_last_values_and_the_state_of_hook
     (best,) = [line for line in lines if "model.ckpt-20" in line]
     assert best[0] == "20" and best[-4:] == ["intact,", "error", "0", "(least)"]
     (newest,) = [line for line in lines if "model.ckpt-40" in line]
-    assert "newest," in newest and "newest" not in " ".join(best)
+    assert "a run starts here" in " ".join(newest) and "starts" not in " ".join(best)
     index, *others = sorted(
         (tmp_path / "run").glob("model.ckpt-20.*"), key=lambda path: path.suffix != ".index"
     )
@@ -141,7 +141,7 @@ def test_inspect_shows_checkpoints_event_files_last_values_and_the_state_of_hook
     assert [*told, "intact"] in lines
     damage(events)
     out = run("inspect")[1]
-    assert f"{events.name}  DAMAGED: {events}: " in out
+    assert f"{events.name}  DAMAGED: corrupted record at " in out
     assert "Last values" not in out  # no summary comes before the damage
 
 
@@ -170,7 +170,7 @@ def test_inspect_as_json(run, tmp_path):
     assert status == 0 and set(found) == {"checkpoints", "event_files", "last_values", "hook_state"}
     assert [c["step"] for c in found["checkpoints"]] == [10, 20, 30, 40]
     assert [c["best"] for c in found["checkpoints"]] == [{}, {"error": "least"}, {}, {"error": "most"}]
-    assert [c["is_newest"] for c in found["checkpoints"]] == [False, False, False, True]
+    assert [c["is_start"] for c in found["checkpoints"]] == [False, False, False, True]
     sizes = [f.stat().st_size for f in (tmp_path / "run").glob("model.ckpt-40.*")]
     assert found["checkpoints"][3]["size"] == sum(sizes)
     assert abs(found["checkpoints"][3]["wall_time"] - time.time()) < 300
@@ -182,17 +182,21 @@ def test_inspect_shows_the_hooks_of_the_checkpoint_that_a_run_would_start_from(r
     def shown():
         return json.loads(run("inspect", "--json")[1])["hook_state"]["Counter"]["seen"]
 
+    def started():
+        (start,) = [c for c in json.loads(run("inspect", "--json")[1])["checkpoints"] if c["is_start"]]
+        return os.path.basename(start["path"])
+
     for path in (tmp_path / "run").glob("model.ckpt-10.*"):  # a base name that is not the one in use
         shutil.copy(path, path.with_name(path.name.replace("model", "other")))
-    assert shown() == 40
+    assert shown() == 40 and started() == "model.ckpt-40"
     for path in (tmp_path / "run").glob("model.ckpt-20.*"):  # of a process that was killed before it named it
         shutil.copyfile(path, path.with_name(path.name.replace("20", "50")))
-    assert shown() == 20
+    assert shown() == 20 and started() == "model.ckpt-50"
     damage(tmp_path / "run" / "model.ckpt-50.data-00000-of-00001")
     damage(tmp_path / "run" / "model.ckpt-40.data-00000-of-00001")
-    assert shown() == 30
+    assert shown() == 30 and started() == "model.ckpt-30"
     (tmp_path / "run" / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-20"')
-    assert shown() == 20
+    assert shown() == 20 and started() == "model.ckpt-20"
 
 
 def test_the_best_is_told_of_metrics_that_differ_and_are_numbers(run, tmp_path):
@@ -211,13 +215,52 @@ def test_verify_reads_every_byte_and_its_status_says_it(run, tmp_path):
     damage(events)
     status, out, _ = run("verify")
     assert status == 1 and "4 checkpoints, 1 event file: 2 damaged" in out
-    assert f"damaged: {tmp_path / 'run' / 'model.ckpt-20'}: " in out and f"damaged: {events}: " in out
+    assert (
+        f"damaged: {tmp_path / 'run' / 'model.ckpt-20'}: " in out
+        and f"damaged: {events}: corrupted record at " in out
+    )
     status, out, _ = run("verify", "--json")
     assert status == 1
     assert {os.path.basename(p) for p, damage in json.loads(out).items() if damage} == {
         "model.ckpt-20",
         events.name,
     }
+
+
+def test_a_record_that_is_no_event_is_damage_and_what_follows_it_is_shown(tmp_path, capsys):
+    with EventFileWriter(tmp_path) as writer:
+        writer.add_scalar("value", 0.5, 1)
+    (path,) = tmp_path.glob("events.*")
+    events = [*tf.compat.v1.io.tf_record_iterator(str(path))]
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for record in (*events, b"hello", events[-1]):
+            file.write(record)
+
+    def run(*command):
+        return main([command[0], str(tmp_path), *command[1:]]), capsys.readouterr().out
+
+    damage = f"record {len(events) + 1} is no event"
+    assert run("verify") == (
+        1,
+        f"damaged: {path}: {damage}\n0 checkpoints, 1 event file: 1 damaged\n",
+    )
+    status, out = run("inspect")
+    assert status == 0 and f"DAMAGED: {damage}" in out and "1     0.5    value" in out
+    status, out = run("scalars", "value")
+    assert status == 0 and [row["value"] for row in csv.DictReader(io.StringIO(out))] == ["0.5", "0.5"]
+    assert run("report")[0] == 0
+
+
+@pytest.mark.parametrize(("left", "reason"), [(10, "cannot be read"), (0, "holds no graph")])
+def test_verify_reads_the_meta_file_too_which_no_run_needs(run, tmp_path, left, reason):
+    meta = tmp_path / "run" / "model.ckpt-40.meta"
+    os.truncate(meta, left)
+    status, out, _ = run("verify")
+    assert status == 1 and f"damaged: {tmp_path / 'run' / 'model.ckpt-40'}: {meta} {reason}" in out
+    assert "DAMAGED" not in run("inspect")[1]
+    assert restore.newest_intact(str(tmp_path / "run" / "model.ckpt")).endswith("-40")
+    meta.unlink()  # as by `saver.save(..., write_meta_graph=False)`
+    assert run("verify")[0] == 0
 
 
 def test_a_torn_last_record_is_told_and_is_no_damage(run, tmp_path):
@@ -257,6 +300,7 @@ def test_prune_keeps_what_any_policy_keeps(run, tmp_path, policies, kept):
         os.utime(tmp_path / "run" / f"model.ckpt-{step}.index", (60 * minute, 60 * minute))
     status, out, _ = run("prune", "--json", *(word for policy in policies for word in ("--keep", policy)))
     (found,) = json.loads(out)["checkpoints"]
+    assert "removed" not in out and len(found["kept"]) + len(found["not_kept"]) == 4
     assert status == 0 and [int(path.rpartition("-")[2]) for path in found["kept"]] == kept
 
 
@@ -274,7 +318,7 @@ def test_prune_removes_what_is_not_kept_and_the_state_file_names_the_rest(run, t
     status, out, _ = run("prune", "--keep", "latest:1", "--keep", "best:1:error:min", "--delete", "--json")
     pruned = json.loads(out)
     assert status == 0 and pruned["deleted"]
-    assert [os.path.basename(path) for path in pruned["checkpoints"][0]["removed"]] == [
+    assert [os.path.basename(path) for path in pruned["checkpoints"][0]["not_kept"]] == [
         "model.ckpt-10",
         "model.ckpt-30",
     ]
@@ -330,11 +374,24 @@ def test_prune_never_leaves_nothing_intact(run, tmp_path, delete):
     assert steps_in(tmp_path / "run") == [10, 20, 30, 40]
 
 
-@pytest.mark.parametrize("policy", ["newest:1", "latest:0", "latest:", "best:2", "hours:-1", "hours:x"])
-def test_prune_refuses_another_policy_by_its_name(policy, capsys):
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ("newest:1", "no latest:N, hours:H or best:N:METRIC[:min]"),
+        ("latest:0", "n must be a positive number of checkpoints, or None for all, not 0"),
+        ("latest", "N must be a whole number, not ''"),
+        ("latest:1.5", "N must be a whole number, not '1.5'"),
+        ("best:2", "metric must be the name of a value"),
+        ("best:loss", "N must be a whole number, not 'loss'"),
+        ("hours:-1", "hours must be a positive number of hours, or 0 for all, not -1.0"),
+        ("hours:x", "H must be a number, not 'x'"),
+    ],
+)
+def test_prune_refuses_another_policy_by_its_name_and_says_what_is_expected(policy, reason, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["prune", "somewhere", "--keep", policy])
-    assert ended.value.code == 2 and repr(policy) in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and repr(policy) in told and reason in told
 
 
 def test_scalars_prints_a_curve_as_csv_and_json(run):
