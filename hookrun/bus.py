@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 
+import tensorflow as tf
+
 from hookrun import hook_state, signals, triggers
 from hookrun.coordinator import Coordinator
 from hookrun.hooks.base import Hook, subscriptions_of
@@ -16,6 +18,15 @@ from hookrun.subscriptions import Handle, HookTime, OnError, Subscription
 __all__ = ["Bus", "checked_hooks"]
 
 _logger = logging.getLogger(__name__)
+
+_METHODS = {
+    "setup_graph": ["supervisor"],
+    "before_run": ["context"],
+    "after_run": ["context", "values"],
+    "state_dict": [],
+    "load_state_dict": ["state"],
+}
+"""The arguments of a hook's methods that hear of no signal."""
 
 _SLOW_SHARE, _SLOW_SECS = 0.1, 0.1
 """A receiver that took more than this share of the training time, and more seconds, is warned of."""
@@ -143,7 +154,7 @@ class Bus:
         Most hooks of the library begin at `session_created`: add them before a session is made.
 
         Raises:
-          TypeError: If `hook` is not a `hookrun.hooks.Hook`.
+          TypeError: If `hook` is not a `hookrun.hooks.Hook`, or a method cannot be called as that says.
           ValueError: If it was added before.
           RuntimeError: If it has a `setup_graph`: the graph is finalized. Pass it in `hooks=`.
         """
@@ -234,17 +245,37 @@ def _does_nothing(hook: Hook) -> bool:
     return all(getattr(getattr(hook, name), "__func__", None) is getattr(Hook, name) for name in methods)
 
 
+def _check_methods(hook: Hook) -> None:
+    """Check what no `Subscription` does: those of the signals are checked by theirs."""
+    for method, arguments in _METHODS.items():
+        function = getattr(hook, method)
+        if not callable(function) or not signals.takes(function, len(arguments)):
+            call = f"{method}({', '.join(arguments)})"
+            raise TypeError(f"{hook.name}.{method} must be callable as {call}, not {function!r}")
+    loads = getattr(hook.load_state_dict, "__func__", None) is not Hook.load_state_dict
+    if hook_state.has_state(hook) and not loads:
+        raise TypeError(
+            f"{hook.name} overrides state_dict without load_state_dict: "
+            "what it remembers would never be given back"
+        )
+
+
 def checked_hooks(given: Iterable[Any]) -> list[Hook]:
     if not isinstance(given, Iterable):
         raise TypeError(f"hooks must be a sequence of hookrun.hooks.Hook, not {given!r}")
     checked: list[Hook] = list(given)
     for hook in checked:
         if not isinstance(hook, Hook):
-            raise TypeError(f"hooks must be instances of hookrun.hooks.Hook, not {hook!r}")
+            wrap = isinstance(hook, tf.compat.v1.train.SessionRunHook)
+            advice = ": wrap it in hookrun.hooks.SessionRunHookAdapter" if wrap else ""
+            raise TypeError(f"hooks must be instances of hookrun.hooks.Hook, not {hook!r}{advice}")
+        if not isinstance(hook.name, str):
+            raise TypeError(f"name must be a str, not {hook.name!r}, of the hook {hook!r}")
         if type(hook) is not Hook and _does_nothing(hook):
             raise TypeError(
                 f"{hook.name} overrides no method of hookrun.hooks.Hook: it would never be called"
             )
         if sum(other is hook for other in checked) > 1:
             raise ValueError(f"hooks has one hook twice: {hook.name}")
+        _check_methods(hook)
     return checked

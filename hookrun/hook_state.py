@@ -19,7 +19,7 @@ import crc32c
 from hookrun.hooks.base import Hook
 from hookrun.triggers import Trigger
 
-__all__ = ["SUFFIX", "HookState", "check_names", "collect", "load", "read", "write"]
+__all__ = ["SUFFIX", "HookState", "check_names", "collect", "has_state", "load", "read", "write"]
 
 _logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def collect(hooks: Iterable[Hook], metrics: Mapping[str, float]) -> HookState:
       Exception: What one of another hook raised.
     """
     hooks = list(hooks)
-    own = ((hook.name, hook, hook.state_dict) for hook in hooks if _has_state(hook))
+    own = ((hook.name, hook, hook.state_dict) for hook in hooks if has_state(hook))
     of_triggers = ((name, hook, trigger.state_dict) for name, hook, trigger in _triggers(hooks))
     return HookState(
         metrics=dict(metrics),
@@ -101,7 +101,7 @@ def load(hooks: Iterable[Hook], state: HookState) -> None:
       Exception: What one of another hook raised.
     """
     hooks = list(hooks)
-    with_state = {hook.name: hook for hook in hooks if _has_state(hook)}
+    with_state = {hook.name: hook for hook in hooks if has_state(hook)}
     for name in with_state.keys() - state.hooks.keys():
         _logger.warning("The checkpoint holds no state of the hook %s: it starts anew", name)
     for name in state.hooks.keys() - with_state.keys():
@@ -129,7 +129,7 @@ def check_names(hooks: Iterable[Hook]) -> None:
     """
     names: set[str] = set()
     for hook in hooks:
-        if _has_state(hook):
+        if has_state(hook):
             if hook.name in names:
                 raise ValueError(
                     f"two hooks are called {hook.name!r}, and their state would be saved under that name: "
@@ -163,7 +163,8 @@ def _failed(method: str, name: str, hook: Hook, error: Exception) -> None:
         raise error
 
 
-def _has_state(hook: Hook) -> bool:
+def has_state(hook: Hook) -> bool:
+    """True where the hook has something to remember."""
     return type(hook).state_dict is not Hook.state_dict
 
 

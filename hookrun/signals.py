@@ -239,8 +239,13 @@ def receiver_name(receiver: Any) -> str:
 
 def takes_event(receiver: Callable[..., Any]) -> bool:
     """True when `receiver` can be called as ``receiver(supervisor, event)``, as far as can be known."""
+    return takes(receiver, 2)
+
+
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """True when `function` can be called with that many arguments, as far as can be known."""
     try:
-        inspect.signature(receiver).bind(None, None)
+        inspect.signature(function).bind(*[None] * count)
     except TypeError:
         return False
     except ValueError:  # a builtin that has no signature

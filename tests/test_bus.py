@@ -348,6 +348,50 @@ def test_hooks_that_are_none_or_given_twice_are_refused(model):
         hookrun.Supervisor(hooks=hook)
 
 
+def test_a_hook_of_tensorflow_is_refused_with_what_to_do(model):
+    with pytest.raises(TypeError, match="not <.*: wrap it in hookrun.hooks.SessionRunHookAdapter"):
+        hookrun.Supervisor(hooks=[tf.compat.v1.train.SessionRunHook()])
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("setup_graph", "supervisor"),
+        ("before_run", "context"),
+        ("after_run", "context, values"),
+        ("state_dict", ""),
+        ("load_state_dict", "state"),
+    ],
+)
+def test_a_method_that_cannot_be_called_is_refused_when_its_hook_is_given(sv, method, arguments):
+    wrong = type("Wrong", (hooks.Hook,), {method: lambda self, one, two, three: None})
+    message = rf"^Wrong\.{method} must be callable as {method}\({arguments}\), not <bound method"
+    with tf.Graph().as_default(), pytest.raises(TypeError, match=message):
+        hookrun.Supervisor(hooks=[wrong()])
+    with pytest.raises(TypeError, match=message):
+        sv.add_hook(wrong())
+    assert "Wrong" not in [hook.name for hook in sv.hooks]
+
+
+def test_a_hook_that_could_not_go_on_from_what_it_remembers_is_refused(model):
+    class Forgets(hooks.Hook):
+        def state_dict(self):
+            return {}
+
+    with pytest.raises(TypeError, match="Forgets overrides state_dict without load_state_dict"):
+        hookrun.Supervisor(hooks=[Forgets()])
+
+
+def test_a_name_that_is_no_text_is_refused(model):
+    class Numbered(hooks.Hook):
+        name = 5
+
+        def on_step(self, supervisor, event): ...
+
+    with pytest.raises(TypeError, match="name must be a str, not 5, of the hook <.*Numbered object"):
+        hookrun.Supervisor(hooks=[Numbered()])
+
+
 def test_a_hook_that_adds_ops_cannot_come_late(sv):
     class Adds(hooks.Hook):
         def setup_graph(self, supervisor): ...
