@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import tensorflow as tf
 
 from hookrun import events
 from hookrun.hooks.base import Hook
@@ -72,6 +73,9 @@ class EarlyStoppingHook(Hook):
             raise ValueError(f"patience must be a positive number of steps, not {patience!r}")
         if isinstance(min_delta, bool) or not isinstance(min_delta, (int, float)) or not min_delta >= 0:
             raise ValueError(f"min_delta must be a number, 0 or more, not {min_delta!r}")
+        shape = tf.TensorShape(getattr(metric, "shape", None))
+        if shape.num_elements() not in (1, None):
+            raise ValueError(f"{self.name}: metric must be of one number, not of shape {shape}: {metric!r}")
         self.trigger = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
         self.fetches = None if isinstance(metric, str) else metric
         self._metric = metric if isinstance(metric, str) else getattr(metric, "name", repr(metric))
@@ -85,7 +89,12 @@ class EarlyStoppingHook(Hook):
 
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         if self.fetches is not None:
-            value = np.asarray(event.values).item()
+            values = np.asarray(event.values)
+            if values.size != 1:
+                raise ValueError(
+                    f"{self.name}: metric must be of one number, not of shape {values.shape}: {self._metric}"
+                )
+            value = values.item()
         elif self._metric in supervisor.metrics:
             value = supervisor.metrics[self._metric]
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -83,3 +84,12 @@ def test_a_session_that_is_not_restored_begins_anew():
 def test_other_arguments_are_refused_by_name_and_value(arguments, message):
     with pytest.raises(ValueError, match=message):
         hooks.EarlyStoppingHook("accuracy", **arguments)
+
+
+def test_a_metric_that_is_no_one_number_is_refused_by_hook_and_shape(graph):
+    with pytest.raises(ValueError, match=r"EarlyStoppingHook: metric must be of one number.* \(3,\): <tf"):
+        hooks.EarlyStoppingHook(tf.zeros([3]), mode="min", patience=1)
+    unknown = tf.compat.v1.placeholder_with_default([1.0, 2.0], None, name="unknown")
+    hook = hooks.EarlyStoppingHook(unknown, mode="min", patience=1)
+    with pytest.raises(ValueError, match=r"EarlyStoppingHook: metric .* shape \(2,\): unknown:0"):
+        run_steps(hook, 1, values=[np.array([1.0, 2.0])])
