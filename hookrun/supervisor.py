@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import logging
 import numbers
@@ -37,6 +38,7 @@ from hookrun.steps import StepOps
 from hookrun.subscriptions import Subscription
 from hookrun.timers import TimerThread
 from hookrun.training_steps import TrainingSteps, as_int
+from hookrun.writers.record_file import is_local
 
 __all__ = ["Supervisor"]
 
@@ -146,6 +148,7 @@ class Supervisor(Bus):
         Raises:
           RuntimeError: If called with eager execution enabled, outside of a graph.
           TypeError, ValueError: If an argument is not what it should be; the message says which.
+          OSError: If `logdir` cannot be made or written to.
         """
         if tf.executing_eagerly():
             raise RuntimeError("Supervisors are incompatible with eager execution.")
@@ -153,6 +156,10 @@ class Supervisor(Bus):
             raise TypeError(f"graph must be a tf.Graph or None, not {graph!r}")
         if logdir is not None and not isinstance(logdir, (str, os.PathLike)):
             raise TypeError(f"logdir must be a path or None, not {logdir!r}")
+        if not isinstance(checkpoint_basename, (str, os.PathLike)):
+            raise TypeError(f"checkpoint_basename must be a str, not {checkpoint_basename!r}")
+        if saver is not None and not _is_default(saver) and not callable(getattr(saver, "save", None)):
+            raise TypeError(f"saver must be a tf.compat.v1.train.Saver or None, not {saver!r}")
         if init_fn is not None and not callable(init_fn):
             raise TypeError(f"init_fn must be callable as init_fn(session), not {init_fn!r}")
         _check_secs(
@@ -221,6 +228,8 @@ class Supervisor(Bus):
         if not is_chief:
             self._summary_writer = None
         elif self._owns_summary_writer:
+            if self._logdir:
+                _make_logdir(self._logdir)
             self._summary_writer = writers.EventFileWriter(self._logdir) if self._logdir else None
         else:
             self._summary_writer = summary_writer
@@ -357,19 +366,29 @@ class Supervisor(Bus):
     def _connect(self, subscription: Subscription, owner: object) -> None:
         """Connect a receiver; during a session its schedule starts now, and its timer if it needs one."""
         if subscription.fetches is not None:
-            self._check_fetches(subscription)
+            self._check_fetches(subscription.name, subscription.fetches)
         super()._connect(subscription, owner)
         if self._session is None:
             return
         subscription.start(self._session.last_step)
         self._services.start_timers()
 
-    def _check_fetches(self, subscription: Subscription) -> None:
-        for fetch in leaves_of(subscription.fetches):
+    def _subscribe(self, hook: Hook) -> None:
+        if self._is_chief and isinstance(hook, CheckpointHook):
+            if self._ops.saver is None or self._logdir is None:
+                raise ValueError(
+                    f"{hook.name} needs a `saver` and a `logdir`, and the Supervisor has not both"
+                )
+            _make_logdir(self._logdir)
+        self._check_fetches(hook.name, hook._own_fetches)
+        super()._subscribe(hook)
+
+    def _check_fetches(self, name: str, fetches: Any) -> None:
+        for fetch in leaves_of(fetches):
             try:
                 self._graph.as_graph_element(fetch)
             except (KeyError, TypeError, ValueError) as error:
-                message = f"{subscription.name} cannot fetch {fetch!r}: {error}"
+                message = f"{name} cannot fetch {fetch!r}: {error}"
                 raise (TypeError if isinstance(error, TypeError) else ValueError)(message) from error
 
     def read_global_step(self, sess: Any) -> int | None:
@@ -1050,6 +1069,23 @@ class Supervisor(Bus):
     StopOnException = stop_on_exception
     SummaryComputed = summary_computed
     WaitForStop = wait_for_stop
+
+
+def _make_logdir(logdir: str) -> None:
+    """Make the directory that is to be written to.
+
+    Raises:
+      OSError: If it cannot be made or written to; the message names the argument.
+    """
+    if not is_local(logdir):
+        return
+    try:
+        os.makedirs(logdir, exist_ok=True)
+        if not os.access(logdir, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        message = f"logdir must be a directory that can be written: {error.strerror}"
+        raise type(error)(error.errno, message, logdir) from error
 
 
 def _check_secs(**arguments: Any) -> None:

@@ -6,6 +6,7 @@ What it shares with TensorFlow's class is compared with that class in tests/diff
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -101,12 +102,39 @@ class TestArguments:
             ({"logdir": 5}, TypeError),
             ({"init_fn": 5}, TypeError),
             ({"global_step": "global_step:0"}, TypeError),
+            ({"saver": "x"}, TypeError),
+            ({"summary_op": 5}, TypeError),
+            ({"checkpoint_basename": None}, TypeError),
         ],
     )
     def test_what_is_of_no_use_is_refused_at_once_by_name_and_value(self, model, arguments, error):
         ((name, value),) = arguments.items()
         with pytest.raises(error, match=f"^{name} must be .* not {value!r}$"):
             hookrun.Supervisor(**arguments)
+
+    def test_a_summary_op_that_returns_no_summaries_is_refused_at_once(self, model):
+        with pytest.raises(TypeError, match="^summary_op must be a tensor of strings.* dtype=float32"):
+            hookrun.Supervisor(summary_op=model.loss)
+        with pytest.raises(TypeError, match="^summary_op must be a tensor of strings"):
+            hookrun.Supervisor(summary_op=model.train_op)
+
+    def test_a_summary_op_may_be_a_name(self, model):
+        assert hookrun.Supervisor(summary_op="loss:0").summary_op == "loss:0"
+
+    @pytest.mark.parametrize("below", ["", "below"])
+    def test_a_logdir_that_is_a_file_or_below_one_is_refused_by_name_and_path(self, model, tmp_path, below):
+        (tmp_path / "file").touch()
+        path = tmp_path / "file" / below
+        with pytest.raises(OSError, match=f"logdir must be a directory that can be written: .*{path}"):
+            hookrun.Supervisor(logdir=path)
+        with pytest.raises(OSError, match="logdir must be a directory"):
+            hookrun.Supervisor(logdir=path, summary_writer=None)
+
+    def test_a_logdir_that_cannot_be_written_is_refused_unless_nothing_is(self, model, tmp_path, monkeypatch):
+        monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for one who is not root
+        with pytest.raises(PermissionError, match=f"logdir must be .* can be written: .*{tmp_path}"):
+            hookrun.Supervisor(logdir=tmp_path)
+        hookrun.Supervisor(logdir=tmp_path, summary_writer=None, save_model_secs=0)  # to restore and look
 
     def test_an_interval_of_none_or_0_is_no_interval(self, model, tmp_path):
         sv = hookrun.Supervisor(

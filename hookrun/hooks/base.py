@@ -62,6 +62,9 @@ class Hook:
     trigger: Trigger | None = None
     """At which training steps `on_step` is called; None for every one."""
 
+    _own_fetches: Any = ()
+    """What the hook fetches in runs of its own: looked up in the graph when it is given to a Supervisor."""
+
     _signals: ClassVar[tuple[signals.Signal, ...]] = (
         signals.session_created,
         signals.step,

@@ -77,6 +77,10 @@ class CheckpointHook(Hook):
       keep: Which checkpoints are kept, from `hookrun.hooks.retention`; None for the saver's `max_to_keep`
         and `keep_checkpoint_every_n_hours`.
       background: False to write between two steps, without a copy of the variables.
+
+    Raises:
+      TypeError: If `keep` is no policy.
+      ValueError: If a schedule is not positive.
     """
 
     priority = 1000
@@ -94,13 +98,15 @@ class CheckpointHook(Hook):
         self.trigger = triggers.schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
         if self.trigger is not None:  # else nothing is connected to `step`
             self.on_step = self._save_at_step  # type: ignore[method-assign]
+        if keep is not None and not isinstance(keep, Policy):
+            raise TypeError(f"keep must be a policy of hookrun.hooks.retention or None, not {keep!r}")
         self._keep = keep
+        self._own_fetches = {} if keep is None else keep.fetches
         self._background = background
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         saver = supervisor.saver
-        if saver is None or supervisor.save_path is None:
-            raise ValueError("CheckpointHook needs a `saver` and a `logdir`, and the Supervisor has not both")
+        assert supervisor.save_path is not None  # the Supervisor took it only with a saver and a logdir
         self._directory: CheckpointDirectory | None = None
         self._snapshots: Snapshots | None = None
         if saves_as_tensorflow(saver):

@@ -102,6 +102,8 @@ class EvaluationHook(Hook):
             self._until_due = self._every_checkpoints = every_checkpoints
             self.on_checkpoint_saving = self._evaluate_saved  # type: ignore[method-assign]
         self._evaluate = evaluate
+        if isinstance(evaluate, Mapping):
+            self._own_fetches = dict(evaluate)
         self._feeds = feeds
         self._at_end = at_end
         self._directory = directory

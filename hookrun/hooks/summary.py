@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from hookrun import events
+from hookrun.graph_ops import check_summary_op
 from hookrun.hooks.base import Hook
 from hookrun.steps import StepOps
 from hookrun.triggers import Trigger, schedule
@@ -53,7 +54,8 @@ class SummaryHook(Hook):
         Opened and closed with each session; one that fails is reported, and holds up nothing.
 
     Raises:
-      TypeError, ValueError: If a schedule or a writer is not what it should be; the message says which.
+      TypeError, ValueError: If the summary op, a schedule or a writer is not what it should be; the message
+        says which.
     """
 
     chief_only = True
@@ -67,6 +69,8 @@ class SummaryHook(Hook):
         at_steps: Iterable[int] | None = None,
         writers: Iterable[Any] = (),
     ) -> None:
+        if summary_op is not None:
+            check_summary_op(summary_op)
         self._summary_op = summary_op
         self._schedule = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
         self._writers = MultiWriter(writers)

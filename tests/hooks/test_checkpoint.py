@@ -132,9 +132,22 @@ class TestSchedule:
 
 
 class TestConfiguration:
-    def test_without_a_logdir_or_saver_it_says_what_it_needs(self, model):
+    def test_without_a_logdir_or_saver_it_says_what_it_needs_at_once(self, model, tmp_path):
         with pytest.raises(ValueError, match="CheckpointHook needs a `saver` and a `logdir`"):
-            train(hookrun.Supervisor(hooks=[hooks.CheckpointHook()]), model, 1)
+            hookrun.Supervisor(hooks=[hooks.CheckpointHook()])
+        with pytest.raises(ValueError, match="CheckpointHook needs a `saver` and a `logdir`"):
+            hookrun.Supervisor(logdir=tmp_path, saver=None, hooks=[hooks.CheckpointHook()])
+        hookrun.Supervisor(logdir=tmp_path, saver=None, hooks=[hooks.CheckpointHook()], is_chief=False)
+
+    def test_what_to_keep_is_a_policy_that_measures_what_is_in_the_graph(self, model, tmp_path):
+        with pytest.raises(
+            TypeError, match="keep must be a policy of hookrun.hooks.retention or None, not 3"
+        ):
+            hooks.CheckpointHook(keep=3)
+        with tf.Graph().as_default():
+            elsewhere = BestN(1, metric=tf.constant(1.0))
+        with pytest.raises(ValueError, match="CheckpointHook cannot fetch <tf.Tensor 'Const:0'"):
+            hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.CheckpointHook(keep=elsewhere)])
 
     def test_what_is_to_be_kept_needs_a_saver_that_leaves_that_to_the_hook(self, model, tmp_path):
         class Mine(tf.compat.v1.train.Saver):

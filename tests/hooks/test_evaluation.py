@@ -187,6 +187,12 @@ def test_wrong_arguments_are_refused_by_name_and_value(arguments, error, message
         hooks.EvaluationHook(*arguments)
 
 
+def test_what_is_not_in_the_graph_is_refused_when_the_hook_is_given(model):
+    evaluation = hooks.EvaluationHook({"loss": "nosuch:0"}, every_steps=1)
+    with pytest.raises(ValueError, match="EvaluationHook cannot fetch 'nosuch:0'"):
+        hookrun.Supervisor(hooks=[evaluation])
+
+
 def test_a_wrong_number_of_checkpoints_is_refused():
     with pytest.raises(ValueError, match="every_checkpoints must be a positive number .*, not 0"):
         hooks.EvaluationHook({}, every_checkpoints=0)

@@ -251,6 +251,12 @@ def test_a_schedule_that_is_none_is_refused_at_once():
         hooks.SummaryHook(every_steps=0)
 
 
+@pytest.mark.parametrize("wrong", ["x", tf.constant(1.0), object()])
+def test_an_op_that_returns_no_summaries_is_refused_at_once(wrong):
+    with pytest.raises(TypeError, match="^summary_op must be a tensor of strings, .* not "):
+        hooks.SummaryHook(wrong)
+
+
 def test_without_any_summary_op_it_is_an_error_that_says_so(model, tmp_path, sv):
     sv = sv(summary_op=None, hooks=[hooks.SummaryHook()])
     with pytest.raises(ValueError, match="SummaryHook needs a summary op"), sv.managed_session():
