@@ -30,7 +30,7 @@ from hookrun.training_steps import as_int
 if TYPE_CHECKING:
     from hookrun.supervisor import Supervisor
 
-__all__ = ["How", "Made", "SessionMaker"]
+__all__ = ["How", "Made", "SessionMaker", "step_of"]
 
 _logger = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ class SessionMaker:
         except tf.errors.DeadlineExceededError:
             return None
         step = as_int(session.run(self._supervisor.global_step))
-        if checkpoint is not None and step < _step_of(checkpoint, self._supervisor.global_step):
+        if checkpoint is not None and step < step_of(checkpoint, self._supervisor.global_step):
             session.close()
             return None
         _logger.info("The live model is adopted at step %d", step)
@@ -328,7 +328,8 @@ class SessionMaker:
                     yield name, address
 
 
-def _step_of(checkpoint: str, global_step: Any) -> int:
+def step_of(checkpoint: str, global_step: Any) -> int:
+    """The global step that a checkpoint holds."""
     suffix = checkpoint.rpartition("-")[2]
     if suffix.isdecimal():
         return int(suffix)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import numbers
 import os
 import threading
@@ -30,7 +31,7 @@ from hookrun.recovery import Recoveries, SessionLostError, StoppedWaitingError
 from hookrun.run_identity import run_id_of
 from hookrun.services import Schedule, Services, join
 from hookrun.session import ManagedSession, manage
-from hookrun.session_maker import Made, SessionMaker
+from hookrun.session_maker import Made, SessionMaker, step_of
 from hookrun.steps import StepOps
 from hookrun.subscriptions import Subscription
 from hookrun.timers import TimerThread
@@ -575,7 +576,24 @@ class Supervisor(Bus):
         if not isinstance(max_recoveries, numbers.Integral) or max_recoveries < 0:
             raise ValueError(f"max_recoveries must be a number, 0 or more, not {max_recoveries!r}")
         recoveries = Recoveries(int(max_recoveries), recovery_period_secs)
-        at_first = self.hook_state()
+        at_first: list[HookState] = []
+        keeper = _state_keeper(at_first)
+        if master:
+            self._connect(keeper, owner=keeper)
+        try:
+            self._train(step_fn, master, config, max_wait_secs, recoveries, at_first)
+        finally:
+            self._disconnect(keeper)
+
+    def _train(
+        self,
+        step_fn: Callable[[Any], object],
+        master: str,
+        config: Any,
+        max_wait_secs: float,
+        recoveries: Recoveries,
+        at_first: list[HookState],
+    ) -> None:
         last_step: int | None = None
         while True:
             sess: ManagedSession | None = None
@@ -585,7 +603,7 @@ class Supervisor(Bus):
                     if master:  # told of each step, the session knows the last one when it is lost
                         self._connect(_step_keeper(), owner=sess)
                     if last_step is not None:
-                        self._tell_of_recovery(sess, last_step, at_first)
+                        self._tell_of_recovery(sess, last_step, at_first[0])
                     while not self.should_stop():
                         step_fn(sess)
                 return
@@ -610,15 +628,20 @@ class Supervisor(Bus):
 
     def _tell_of_recovery(self, sess: ManagedSession, last_step: int, at_first: HookState) -> None:
         assert self._made is not None
-        if self._made.how == "initialized":
-            hook_state.load(self.hooks, at_first)
-            self._metrics = dict(at_first.metrics)
-        step = self.read_global_step(sess)
-        lost = None if step is None else max(0, last_step - step)
-        _logger.warning(
-            "The session is back at step %s, its model %s; steps lost: %s", step, self._made.how, lost
-        )
-        self.send(signals.session_recovered, events.SessionRecovered(sess, step, self._made.how, lost))
+        _, how, checkpoint = self._made
+        with self._graph.as_default():
+            if how == "initialized":
+                hook_state.load(self.hooks, at_first)
+                self._metrics = dict(at_first.metrics)
+            step, lost = self.read_global_step(sess), None
+            if step is not None:  # by now, other workers may have trained
+                if how == "restored" and checkpoint is not None:
+                    back_at = step_of(checkpoint, self._global_step)
+                else:
+                    back_at = sess.last_step
+                lost = max(0, last_step - back_at)
+            _logger.warning("The session is back at step %s, its model %s; steps lost: %s", step, how, lost)
+            self.send(signals.session_recovered, events.SessionRecovered(sess, step, how, lost))
 
     def prepare_or_wait_for_session(
         self,
@@ -1048,6 +1071,16 @@ def _check_steps(**arguments: Any) -> None:
 
 def _step_keeper() -> Subscription:
     return Subscription(signals.step, lambda supervisor, event: None, name="the last step")
+
+
+def _state_keeper(at_first: list[HookState]) -> Subscription:
+    """Keeps the state of the hooks in the first session: once they know of it, before they are restored."""
+
+    def keep(supervisor: Supervisor, event: events.SessionCreated) -> None:
+        if not at_first:
+            at_first.append(supervisor.hook_state())
+
+    return Subscription(signals.session_created, keep, name="the first state of the hooks", priority=math.inf)
 
 
 def _is_default(given: Any) -> bool:

@@ -121,6 +121,7 @@ class Told(hooks.Hook):
         self.of.append(type(event.error).__name__)
 
     def on_session_recovered(self, supervisor, event):
+        assert v1.get_default_graph() is supervisor.graph
         self.of.append("recovered")
         self.recovered.append(event)
 
@@ -151,6 +152,12 @@ def test_train_restores_what_was_saved_when_the_server_comes_back(cluster, build
     told = Told()
     model = build(tmp_path, hooks=[told, hooks.CheckpointHook(at_steps=[3])])
 
+    @model.sv.on(signals.session_created)
+    def train_elsewhere(sv, event):
+        if event.restored_from is not None:
+            with v1.Session(cluster.worker.target, graph=sv.graph, config=cluster.config) as other:
+                other.run(model.train_op)
+
     def step(sess):
         now = sess.run(model.train_op)
         if now == 5 and not told.recovered:
@@ -162,9 +169,46 @@ def test_train_restores_what_was_saved_when_the_server_comes_back(cluster, build
     model.sv.train(step, **cluster.master)
 
     (event,) = told.recovered
-    assert (event.global_step, event.how, event.steps_lost) == (3, "restored", 2)
+    assert (event.global_step, event.how, event.steps_lost) == (4, "restored", 2)
     assert told.of == ["created", "SessionLostError", "stop", "created", "recovered", "stop"]
     assert tf.train.latest_checkpoint(str(tmp_path)).endswith("-8")
+
+
+class Best(hooks.Hook):
+    """Remembers the best step, which it begins to look for with each session."""
+
+    def on_session_created(self, supervisor, event):
+        self.best = 0
+
+    def on_step(self, supervisor, event):
+        self.best = max(self.best, event.global_step)
+
+    def state_dict(self):
+        return {"best": self.best}
+
+    def load_state_dict(self, state):
+        self.best = state["best"]
+        self.loaded = state
+
+
+def test_train_gives_hooks_the_state_of_the_beginning_where_nothing_was_saved(cluster, build):
+    cluster.start_ps()
+    told, best = Told(), Best()
+    model = build(None, hooks=[told, best])
+
+    def step(sess):
+        if sess.run(model.train_op) == 2:
+            if told.recovered:
+                model.sv.request_stop()
+            else:
+                cluster.kill_ps()
+                cluster.start_ps()
+
+    model.sv.train(step, **cluster.master)
+
+    (event,) = told.recovered
+    assert (event.global_step, event.how, event.steps_lost) == (0, "initialized", 2)
+    assert best.loaded == {"best": 0}
 
 
 def test_train_goes_on_with_the_live_model_when_the_server_was_only_out_of_reach(cluster, build, tmp_path):
