@@ -277,8 +277,7 @@ class SessionMaker:
                 too_late=_close_session_of,
             )
         except TimeoutError:
-            silent = self._silent()
-            missing = ", ".join(filter(None, (self._missing, silent)))
+            missing = ", ".join(dict.fromkeys(filter(None, (self._missing, self._silent()))))
             raise self._too_late(missing) from None
 
     def _connect(self) -> None:
