@@ -913,13 +913,17 @@ class Supervisor(Bus):
         close_summary_writer: bool | None = None,
         ignore_live_threads: bool = False,
     ) -> None:
-        """Stop the services and the coordinator. This does not close the session.
+        """Stop the services and the coordinator.
+
+        This does not close the session, but for one case: where queue runners of a remote one alone are left
+        after a second, closing it ends them. That of a `SyncReplicasOptimizer` waits for gradients.
 
         Args:
           threads: Threads to join besides the Supervisor's own.
           close_summary_writer: Whether to close the summary writer. None for TensorFlow's documented
             default: True if the Supervisor made it, False if it was passed in.
-          ignore_live_threads: If True, threads still running after `stop_grace_secs` are ignored.
+          ignore_live_threads: If True, threads still running after `stop_grace_secs` are ignored, and the
+            session stays open.
 
         Raises:
           Exception: The first error of the training.
@@ -927,7 +931,9 @@ class Supervisor(Bus):
         """
         if close_summary_writer is None:
             close_summary_writer = self._owns_summary_writer
-        self._end(threads, close_summary_writer, ignore_live_threads, None, None)
+        session = self._session if self._made is not None and not ignore_live_threads else None
+        to_close = session if session is not None and session.sess_str else None
+        self._end(threads, close_summary_writer, ignore_live_threads, to_close, None, stays_open=True)
 
     def _end(
         self,
@@ -936,8 +942,12 @@ class Supervisor(Bus):
         ignore_live_threads: bool,
         to_close: ManagedSession | None,
         interrupt: BaseException | None,
+        stays_open: bool = False,
     ) -> None:
-        """End the session: each step of it, even when the one before failed; then raise the first error."""
+        """End the session: each step of it, even when the one before failed; then raise the first error.
+
+        What `stays_open` is closed only where that ends queue runners which alone are left.
+        """
         grace_secs = self._stop_grace_secs
         if isinstance(self._coord.error, SessionLostError):
             grace_secs = min(grace_secs, _LOST_GRACE_SECS)
@@ -948,15 +958,21 @@ class Supervisor(Bus):
         with contextlib.ExitStack() as ending:  # its callbacks run from the last to the first
             stragglers: list[str] = []
             ending.callback(lambda: self._raise_first_error(stragglers, ignore_live_threads, interrupt))
-            if to_close is not None:
-                ending.callback(join, joined, deadline)
-                ending.callback(_close, to_close)
+            closing: list[ManagedSession] = []
+            if to_close is not None and not stays_open:
+                closing.append(to_close)
+            ending.callback(_close, closing, joined, deadline)
             if close_summary_writer:
                 ending.callback(self._close_summary_writer)
             if session is not None:
                 ending.callback(self._send_stop, session, interrupt)
-            closing = to_close is not None
-            stragglers += self._services.join(joined, deadline, grace_secs, closing)
+            stragglers += self._services.join(joined, deadline, grace_secs, to_close is not None)
+            if to_close is not None and stays_open:
+                if stragglers:
+                    stragglers[:] = self._services.join(joined, deadline, grace_secs, False)
+                elif any(thread.is_alive() for thread in joined - {threading.current_thread()}):
+                    _logger.info("Queue runners alone are left: the session is closed, which ends them")
+                    closing.append(to_close)
 
     def _send_stop(self, session: ManagedSession, interrupt: BaseException | None) -> None:
         try:
@@ -1091,8 +1107,11 @@ def _is_summary_proto(summary: Any) -> bool:
     return getattr(getattr(type(summary), "DESCRIPTOR", None), "name", None) == "Summary"
 
 
-def _close(session: ManagedSession) -> None:
-    try:
-        session.close()
-    except Exception:  # as in TensorFlow: the session is gone either way
-        _logger.debug("Closing the session failed", exc_info=True)
+def _close(sessions: list[ManagedSession], threads: Iterable[threading.Thread], deadline: float) -> None:
+    """Close the session, if there is one, and wait until the deadline for the threads that this ends."""
+    for session in sessions:
+        try:
+            session.close()
+        except Exception:  # as in TensorFlow: the session is gone either way
+            _logger.debug("Closing the session failed", exc_info=True)
+        join(threads, deadline)
