@@ -307,11 +307,11 @@ class SessionMaker:
         return tf.errors.DeadlineExceededError(None, None, message)
 
     def _silent(self) -> str:
-        """Which tasks accept no connection."""
+        """Which tasks do not answer."""
         tasks = dict(self._tasks())
-        accepting = _accepting(tasks.values())
-        silent = [f"{name} ({address})" for name, address in tasks.items() if address not in accepting]
-        return f"no answer from {', '.join(silent)}" if silent else "every known task accepts connections"
+        answering = _answering(tasks.values())
+        silent = [f"{name} ({address})" for name, address in tasks.items() if address not in answering]
+        return f"no answer from {', '.join(silent)}" if silent else "every known task answers"
 
     def _tasks(self) -> Iterator[tuple[str, str]]:
         """The master, and the other tasks of its cluster where it is a server in this process."""
@@ -335,13 +335,13 @@ def step_of(checkpoint: str, global_step: Any) -> int:
     return as_int(tf.train.load_variable(checkpoint, global_step.op.name))
 
 
-def _accepting(addresses: Iterable[str]) -> set[str]:
-    """Those that accept a connection, asked all at once."""
-    accepting: set[str] = set()
+def _answering(addresses: Iterable[str]) -> set[str]:
+    """Those whose server answers, asked all at once."""
+    answering: set[str] = set()
 
     def ask(address: str) -> None:
-        if _accepts(address):
-            accepting.add(address)
+        if _answers(address):
+            answering.add(address)
 
     threads = [
         threading.Thread(target=ask, args=(address,), name="hookrun-task-probe", daemon=True)
@@ -352,16 +352,17 @@ def _accepting(addresses: Iterable[str]) -> set[str]:
     deadline = time.monotonic() + _PROBES_SECS
     for thread in threads:  # to look up a name may take longer
         thread.join(max(0.0, deadline - time.monotonic()))
-    return set(accepting)
+    return set(answering)
 
 
-def _accepts(address: str) -> bool:
+def _answers(address: str) -> bool:
+    """True where a server is alive: it begins each connection with its settings; a stopped one does not."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECS) as connection:
+            return bool(connection.recv(1))
     except (OSError, ValueError):
         return False
-    return True
 
 
 def _is_of_tensorflow(error: Exception) -> bool:
