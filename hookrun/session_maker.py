@@ -38,6 +38,7 @@ How = Literal["adopted", "restored", "initialized"]
 
 _CONNECT_SECS, _PROBES_SECS = 0.5, 0.7
 _NAMES_TOLD = 10
+_NOTHING_SILENT = "every known task answers"
 
 
 class Made(NamedTuple):
@@ -263,7 +264,7 @@ class SessionMaker:
             if self._supervisor.coord.should_stop():
                 self._raise_stopped()
             if time.monotonic() >= next_line:
-                self._missing = self._silent()
+                self._missing = self.silent() or _NOTHING_SILENT
                 _logger.info("Waiting for a session of %s: %s", self._master, self._missing)
                 next_line = time.monotonic() + next(waits)
 
@@ -277,8 +278,8 @@ class SessionMaker:
                 too_late=_close_session_of,
             )
         except TimeoutError:
-            missing = ", ".join(dict.fromkeys(filter(None, (self._missing, self._silent()))))
-            raise self._too_late(missing) from None
+            known = filter(None, (self._missing, self.silent() or _NOTHING_SILENT))
+            raise self._too_late(", ".join(dict.fromkeys(known))) from None
 
     def _connect(self) -> None:
         """Wait until every task answers."""
@@ -306,12 +307,12 @@ class SessionMaker:
         message = f"Session was not ready after waiting {self._max_wait_secs:g} secs: {missing}"
         return tf.errors.DeadlineExceededError(None, None, message)
 
-    def _silent(self) -> str:
-        """Which tasks do not answer."""
+    def silent(self) -> str:
+        """Which tasks do not answer; empty where all that are known do."""
         tasks = dict(self._tasks())
         answering = _answering(tasks.values())
         silent = [f"{name} ({address})" for name, address in tasks.items() if address not in answering]
-        return f"no answer from {', '.join(silent)}" if silent else "every known task answers"
+        return f"no answer from {', '.join(silent)}" if silent else ""
 
     def _tasks(self) -> Iterator[tuple[str, str]]:
         """The master, and the other tasks of its cluster where it is a server in this process."""

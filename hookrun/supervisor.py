@@ -185,6 +185,7 @@ class Supervisor(Bus):
         self._metrics: dict[str, float] = {}
         self._session: ManagedSession | None = None
         self._made: Made | None = None
+        self._maker: SessionMaker | None = None
         self._services = Services(self, ())
         self._graph_written = False
 
@@ -688,6 +689,7 @@ class Supervisor(Bus):
             self._writer_open = True
         checkpoint: str | None = None
         maker = SessionMaker(self, master, config, max_wait_secs, self._recovery_wait_secs, self._making)
+        self._maker = maker
         with self._graph.as_default():
             if self._is_chief:
                 save_path = self._save_path if self.saver is not None else None
@@ -965,7 +967,7 @@ class Supervisor(Bus):
             if close_summary_writer:
                 ending.callback(self._close_summary_writer)
             if session is not None:
-                ending.callback(self._send_stop, session, interrupt)
+                ending.callback(self._send_stop, session, interrupt, deadline)
             stragglers += self._services.join(joined, deadline, grace_secs, to_close is not None)
             if to_close is not None and stays_open:
                 if stragglers:
@@ -974,9 +976,12 @@ class Supervisor(Bus):
                     _logger.info("Queue runners alone are left: the session is closed, which ends them")
                     closing.append(to_close)
 
-    def _send_stop(self, session: ManagedSession, interrupt: BaseException | None) -> None:
+    def _send_stop(self, session: ManagedSession, interrupt: BaseException | None, deadline: float) -> None:
+        watched: AbstractContextManager[None] = contextlib.nullcontext()
+        if self._maker is not None and session.sess_str:
+            watched = session.runs_watched(self._maker.silent, deadline)
         try:
-            with self._graph.as_default():
+            with self._graph.as_default(), watched:
                 if isinstance(self._coord.error, SessionLostError):
                     self.send(signals.session_lost, events.SessionLost(self._coord.error))
                 self.send(signals.stop, events.Stop(session, self._coord.error or interrupt))

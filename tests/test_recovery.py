@@ -509,7 +509,7 @@ def start_program(cluster):
 
 
 def test_ctrl_c_ends_any_wait_and_the_process(cluster, start_program):
-    program = start_program("session", "chief", "backoff", "lost", "close")
+    program = start_program("session", "chief", "backoff", "lost", "save", "close")
 
     def interrupt():
         os.kill(program.pid, signal.SIGINT)
@@ -529,12 +529,39 @@ def test_ctrl_c_ends_any_wait_and_the_process(cluster, start_program):
         interrupt()
         cluster.start_ps()
     program.expect("step")
+    os.kill(cluster.pid, signal.SIGSTOP)
+    program.say("end")
+    program.expect("in hookrun-session-last-run")
+    interrupt()
+    cluster.kill_ps()
+    cluster.start_ps()
+    program.expect("step")
     cluster.kill_ps()
     program.say("close")
-    program.expect("closing")
+    program.expect("in hookrun-session-close")
     interrupt()
 
     assert program.status(10) == -signal.SIGINT  # the last one was not caught
+
+
+def test_the_end_of_a_session_does_not_wait_for_ever_for_a_server_that_is_stopped(
+    cluster, build, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(recovery, "_SILENCE_SECS", 0.5)
+    cluster.start_ps()
+    model = build(tmp_path, stop_grace_secs=1, save_summaries_secs=0)
+    saved = threading.Event()
+    model.sv.on(signals.checkpoint_saved, lambda sv, event: saved.set())
+
+    with pytest.raises(SessionLostError, match=rf"no answer from /job:ps/task:0 \({cluster.ps}\)"):
+        with model.sv.managed_session(**cluster.master) as sess:
+            assert saved.wait(30)
+            sess.run(model.train_op)
+            os.kill(cluster.pid, signal.SIGSTOP)
+            stopped = time.monotonic()
+
+    assert time.monotonic() - stopped < 10
+    cluster.kill_ps()  # which ends what is blocked
 
 
 def test_a_stop_ends_the_wait_for_a_session_at_once(cluster, build, when_logged, tmp_path):
