@@ -38,6 +38,8 @@ How = Literal["adopted", "restored", "initialized"]
 
 _CONNECT_SECS, _PROBES_SECS = 0.5, 0.7
 _NAMES_TOLD = 10
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""How a client of gRPC begins: with this, and settings that are empty."""
 _NOTHING_SILENT = "every known task answers"
 
 
@@ -323,6 +325,8 @@ class SessionMaker:
         filters = list(self._config.device_filters) if self._config is not None else []
         for job in server.server_def.cluster.job:
             for index, address in sorted(job.tasks.items()):
+                if (job.name, index) == (server.server_def.job_name, server.server_def.task_index):
+                    continue  # the master; of a local server, its port is not known here
                 name = f"/job:{job.name}/task:{index}"
                 if not filters or any(each in (f"/job:{job.name}", name) for each in filters):
                     yield name, address
@@ -357,10 +361,11 @@ def _answering(addresses: Iterable[str]) -> set[str]:
 
 
 def _answers(address: str) -> bool:
-    """True where a server is alive: it begins each connection with its settings; a stopped one does not."""
+    """True where a server is alive: it answers with its settings, and one that is stopped does not."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECS) as connection:
+            connection.sendall(_HTTP2_PREFACE)
             return bool(connection.recv(1))
     except (OSError, ValueError):
         return False

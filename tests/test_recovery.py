@@ -338,6 +338,22 @@ def test_init_fn_is_called_on_the_callers_thread_and_what_it_raises_is_no_lost_s
     assert seen == [(threading.current_thread(), True)] * 3
 
 
+def test_a_check_that_blocks_is_not_waited_for_longer_than_max_wait_secs(monkeypatch):
+    let_go = threading.Event()
+    monkeypatch.setattr(session_maker.SessionMaker, "_uninitialized", lambda self: let_go.wait())
+    with tf.Graph().as_default(), tf.device("/cpu:0"):
+        v1.train.get_or_create_global_step()
+        sv = hookrun.Supervisor(is_chief=False)
+    begin = time.monotonic()
+    with pytest.raises(tf.errors.DeadlineExceededError, match="after waiting 1 secs: every known task"):
+        with sv.managed_session("local", max_wait_secs=1):
+            pass
+    assert time.monotonic() - begin < 5
+    let_go.set()
+    for thread in blocked_threads():
+        thread.join(30)
+
+
 def test_tasks_that_do_not_answer_are_asked_at_once(monkeypatch):
     def connect(address, timeout):
         time.sleep(timeout)
