@@ -140,6 +140,8 @@ class Bus:
     def add_hook(self, hook: Hook) -> None:
         """Subscribe `hook`; it hears of what is sent from now on.
 
+        Most hooks of the library begin at `session_created`: add them before a session is made.
+
         Raises:
           TypeError: If `hook` is not a `hookrun.hooks.Hook`.
           ValueError: If it was added before.
@@ -227,6 +229,11 @@ class Bus:
             subscription.signal.disconnect(subscription, sender=self)
 
 
+def _does_nothing(hook: Hook) -> bool:
+    methods = [name for name, method in vars(Hook).items() if name[0] != "_" and callable(method)]
+    return all(getattr(getattr(hook, name), "__func__", None) is getattr(Hook, name) for name in methods)
+
+
 def checked_hooks(given: Iterable[Any]) -> list[Hook]:
     if not isinstance(given, Iterable):
         raise TypeError(f"hooks must be a sequence of hookrun.hooks.Hook, not {given!r}")
@@ -234,6 +241,10 @@ def checked_hooks(given: Iterable[Any]) -> list[Hook]:
     for hook in checked:
         if not isinstance(hook, Hook):
             raise TypeError(f"hooks must be instances of hookrun.hooks.Hook, not {hook!r}")
+        if type(hook) is not Hook and _does_nothing(hook):
+            raise TypeError(
+                f"{hook.name} overrides no method of hookrun.hooks.Hook: it would never be called"
+            )
         if sum(other is hook for other in checked) > 1:
             raise ValueError(f"hooks has one hook twice: {hook.name}")
     return checked

@@ -41,6 +41,9 @@ _REPLACED = ".replaced"
 _PARTIAL = ".replacing"
 """The same, for that directory before and after it is whole."""
 
+_SAVES_UNTIL_MEASURED = 3
+"""The number of saves by which a metric that decides what is kept should have been reported."""
+
 
 def policy_of(saver: Any) -> Policy | None:
     """What `saver` was told to keep, by `max_to_keep` and `keep_checkpoint_every_n_hours`; None for all."""
@@ -76,6 +79,7 @@ class CheckpointDirectory:
         self._local = "://" not in save_path
         self._policy = policy
         self._metrics: dict[str, dict[str, float]] = {}
+        self._saves = 0
         self._paths = [*self._paths_in_state_file(), *restore.not_yet_named(save_path)]
         if restored_from is not None and self._is_ours(os.path.basename(restored_from)):
             restored = os.path.join(self._directory, os.path.basename(restored_from))
@@ -125,6 +129,9 @@ class CheckpointDirectory:
         """Remove what is not kept. The state file names it until it is gone, so that none is forgotten."""
         checkpoints = self.checkpoints
         kept = policy.kept(checkpoints)
+        self._saves += 1
+        if self._saves == _SAVES_UNTIL_MEASURED:
+            _warn_of_unknown_metrics(policy, checkpoints)
         self._paths = [c.path for c in checkpoints if c in kept or c.path == newest]
         removed = [c.path for c in checkpoints if c.path not in self._paths]
         for path in removed:
@@ -324,6 +331,15 @@ def time_saved(path: str) -> float | None:
         if tf.io.gfile.exists(file):
             return float(tf.io.gfile.stat(file).mtime_nsec) / 1e9
     return None
+
+
+def _warn_of_unknown_metrics(policy: Policy, checkpoints: Iterable[Checkpoint]) -> None:
+    known = {name for checkpoint in checkpoints for name in checkpoint.metrics}
+    for missing in sorted(policy.metrics - known):
+        _logger.warning(
+            "%s goes by the metric %r, which no checkpoint has so far; reported were: %s",
+            *(policy, missing, ", ".join(sorted(known)) or "none"),
+        )
 
 
 def _index_last(names: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,10 @@ def format_values(values: Mapping[str, Any]) -> str:
 
 def format_value(value: Any) -> str:
     """A value as a session returns it, on one line: numbers to six digits, the ends of a large array."""
+    if isinstance(value, Mapping):
+        return f"{{{format_values(value)}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(format_value, value))}]"
     array = np.asarray(value)
     if array.ndim == 0:
         return _format_item(array.item())
@@ -36,4 +41,6 @@ def _format_item(item: Any) -> str:
         return item.decode(errors="replace")
     if isinstance(item, (str, bool, int, np.bool_, np.integer)):
         return str(item)
-    return f"{item:.6g}"
+    if isinstance(item, numbers.Complex) or hasattr(item, "__float__"):
+        return f"{item:.6g}"
+    return str(item)  # None, of an op, among others

@@ -47,7 +47,9 @@ class EventFile:
     """Bytes."""
     events: int
     first_step: int | None
+    """The lowest step of its summaries, 0 where one has none; None without summaries."""
     last_step: int | None
+    """The highest."""
     torn: bool = False
     """True where the last record is not whole: its writer was killed, or is writing it."""
     damage: str | None = None
@@ -90,7 +92,9 @@ def inspect(directory: str) -> Logdir:
         raise FileNotFoundError(f"There are neither checkpoints nor event files in {directory!r}")
     logs = read_run_logs(directory) if files else []
     last_values = {
-        log.name: {tag: points[-1] for tag, points in log.scalars.items() if points} for log in logs
+        log.name: last
+        for log in logs
+        if (last := {tag: points[-1] for tag, points in log.scalars.items() if points})
     }
     return Logdir(found, files, last_values, _hook_state(found))
 
@@ -257,8 +261,9 @@ def _read(path: str) -> EventFile:
         for event in tf.compat.v1.train.summary_iterator(path):
             read.events += 1
             if event.WhichOneof("what") == "summary":
-                read.first_step = event.step if read.first_step is None else read.first_step
-                read.last_step = event.step
+                step = event.step
+                read.first_step = step if read.first_step is None else min(step, read.first_step)
+                read.last_step = step if read.last_step is None else max(step, read.last_step)
     except tf.errors.DataLossError as error:
         read.torn = "truncated record" in error.message
         if not read.torn:

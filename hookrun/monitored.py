@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -32,8 +35,8 @@ def as_session_run_hook(*hooks: Hook, logdir: str | os.PathLike[str] | None = No
 
     The hooks are given a Supervisor of their own, which is the same for all of them: they see each other's
     metrics, and are called by priority. Of its signals, these are sent there: `session_created`, also for
-    a session that was recovered; `step`, with triggers and fetches; `stop`, from `end` and therefore not
-    after an error, as for every `SessionRunHook`. `summary_due`, `checkpoint_due` and `checkpoint_saved` are
+    a session that was recovered; `step`, with triggers and fetches; `stop`, also after an error, and for a
+    session that was lost. `summary_due`, `checkpoint_due`, `checkpoint_saving` and `checkpoint_saved` are
     not, and the state of hooks is not saved: summaries and checkpoints are the `MonitoredTrainingSession`'s.
 
     An error in a hook is raised from the run. A stop that is asked for ends the training after the run.
@@ -118,7 +121,18 @@ class _MonitoredSupervisor(Supervisor):
             self._writer_open = True
         with self._graph.as_default():
             self._begin(session, start_standard_services=False, made=None)
-        self._raise_error()
+        session.close = functools.partial(self._close, session.close)  # after an error there is no `end`
+        if isinstance(self._coord.error, Exception):
+            self.stop()  # and no `close` either: it raises the error
+
+    def _close(self, close: Callable[[], None]) -> None:
+        error = sys.exc_info()[1]
+        try:
+            if error is not None and self._session is not None:
+                self._coord.fail(error)
+                self.stop()
+        finally:
+            close()
 
     def before_run(self, context: Any) -> Any:
         """What the hooks that are told of this run want in it."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -121,9 +122,11 @@ class Listeners:
 
     Args:
       references: What `Signal.resolved_for` returns.
+      state: The `state` of the signal before that.
     """
 
-    def __init__(self, references: tuple[Any, ...]) -> None:
+    def __init__(self, references: tuple[signals.Reference, ...], state: object) -> None:
+        self.state = state
         receivers = [(reference(), reference) for reference in references]
         # What was given to blinker's own `connect` may be held weakly, and is not held here.
         self.receivers = [r if isinstance(r, Subscription) else _Weak(ref) for r, ref in receivers]
@@ -144,10 +147,12 @@ class Listeners:
             subscription.settle_time()
 
 
-def _call(receiver: Any, index: int) -> signals.Call:
-    if isinstance(receiver, Subscription) and not receiver.is_scheduled:
-        return receiver, receiver.receiver, receiver.took, index
-    return receiver, receiver, _forget, index  # which is timed by the receiver, or not at all
+def _call(receiver: Subscription | _Weak, index: int) -> signals.Call:
+    if isinstance(receiver, _Weak):
+        return receiver.reference, receiver, _forget, index
+    if receiver.is_scheduled:  # then it is timed by itself
+        return weakref.ref(receiver), receiver, _forget, index
+    return weakref.ref(receiver), receiver.receiver, receiver.took, index
 
 
 def _forget(secs: float) -> None:
@@ -157,21 +162,13 @@ def _forget(secs: float) -> None:
 class _Weak:
     """A receiver that may have died."""
 
-    def __init__(self, reference: Callable[[], Any]) -> None:
-        self._reference = reference
+    def __init__(self, reference: signals.Reference) -> None:
+        self.reference = reference
 
     def __call__(self, sender: Any, event: Any) -> None:
-        receiver = self._reference()
+        receiver = self.reference()
         if receiver is not None:
             receiver(sender, event)
-
-    @property
-    def name(self) -> str:
-        return signals.receiver_name(self._reference())
-
-    @property
-    def on_error(self) -> str:
-        return getattr(self._reference(), "on_error", "stop")
 
 
 class NotCacheable(Exception):

@@ -26,6 +26,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator, MutableSet, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -50,8 +51,11 @@ Receiver = Callable[[Any, Any], Any]
 
 Failed = Callable[[Exception], object]
 
-Call = tuple[Any, Receiver, Callable[[float], None], int]
-"""A receiver, how to call it, what is told the seconds that it took, and the index of its event."""
+Reference = Callable[[], Any]
+"""Gives a receiver, or None when it has died."""
+
+Call = tuple[Reference, Receiver, Callable[[float], None], int]
+"""A reference to the receiver, how to call it, what is told the seconds it took, the index of its event."""
 
 Failures = tuple[Exception | None, BaseException | None]
 """The error and the interrupt to be raised once all receivers were called."""
@@ -108,7 +112,7 @@ class Signal(blinker.NamedSignal):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._lock = threading.RLock()
-        self._resolved: dict[int, tuple[weakref.ref[Any], tuple[Any, ...]]] = {}
+        self._resolved: dict[int, tuple[weakref.ref[Any], tuple[Reference, ...]]] = {}
         self.state: object = object()
         """Another object whenever a receiver connects or disconnects."""
 
@@ -138,7 +142,7 @@ class Signal(blinker.NamedSignal):
         with self._lock:
             return iter(sorted(super().receivers_for(sender), key=_priority))
 
-    def resolved_for(self, sender: Any) -> tuple[Any, ...]:
+    def resolved_for(self, sender: Any) -> tuple[Reference, ...]:
         """The receivers of `sender`, resolved once and kept until one connects or disconnects.
 
         Returns:
@@ -156,8 +160,8 @@ class Signal(blinker.NamedSignal):
     def send(self, sender: Any, /, event: Any) -> None:  # type: ignore[override]
         """Call every receiver of `sender` with `event`, on the calling thread.
 
-        Every receiver is called, even when an earlier one raised. Each error is logged at once, with its
-        traceback and the receiver's name.
+        Every receiver is called, even when an earlier one raised, unless it was disconnected meanwhile. Each
+        error is logged at once, with its traceback and the receiver's name.
 
         Raises:
           Exception: The first error of a receiver whose `on_error` is not "log", after all were called.
@@ -177,9 +181,10 @@ class Signal(blinker.NamedSignal):
         failures = NO_FAILURES
         if self.is_muted:
             return failures
+        state = self.state  # before they are resolved, lest a change meanwhile go unnoticed
         for reference in self.resolved_for(sender):
             receiver = reference()
-            if receiver is None:
+            if receiver is None or (self.state is not state and reference not in self.resolved_for(sender)):
                 continue
             try:
                 receiver(sender, event)
@@ -188,18 +193,23 @@ class Signal(blinker.NamedSignal):
         return failures
 
     def call_each(
-        self, sender: Any, calls: Sequence[Call], events: Sequence[Any], failed: Failed | None = None
+        self, sender: Any, calls: Sequence[Call], state: object, events: Sequence[Any], failed: Failed
     ) -> Failures:
-        """As `call_all`, but call those in `calls`, each with its own of the `events`, and time them."""
+        """As `call_all`, but call those in `calls`, each with its own of the `events`, and time them.
+
+        `state` is that of the signal when they were resolved.
+        """
         failures = NO_FAILURES
         if self.is_muted:
             return failures
         start = perf_counter()
-        for receiver, call, took, index in calls:
+        for reference, call, took, index in calls:
+            if self.state is not state and reference not in self.resolved_for(sender):
+                continue
             try:
                 call(sender, events[index])
             except BaseException as error:
-                failures = self._failed(receiver, error, failures, failed)
+                failures = self._failed(reference(), error, failures, failed)
             end = perf_counter()
             took(end - start)
             start = end
@@ -242,21 +252,23 @@ def _priority(receiver: Any) -> float:
     return getattr(receiver, "priority", 0)
 
 
-def _reference(receiver: Any) -> Callable[[], Receiver | None]:
-    """A weak reference to `receiver`: blinker holds those that are to be held.
+def _reference(receiver: Any) -> Reference:
+    """A weak reference to `receiver`: blinker holds those that are to be held. Equal to others to it.
 
     A receiver in blinker's own form gets the event by its name.
     """
     kind = weakref.WeakMethod if inspect.ismethod(receiver) else weakref.ref
-    reference: Any = kind(receiver)
-    if takes_event(receiver):
-        return reference  # type: ignore[no-any-return]
+    reference = kind(receiver)
+    return reference if takes_event(receiver) else _ByNameReference(reference)
 
-    def adapted() -> Receiver | None:
-        target = reference()
+
+@dataclass(frozen=True)
+class _ByNameReference:
+    reference: Reference
+
+    def __call__(self) -> _ByName | None:
+        target = self.reference()
         return None if target is None else _ByName(target)
-
-    return adapted
 
 
 class _ByName:

@@ -70,6 +70,14 @@ class StepOps:
         """False when no run can be a training step."""
         return bool(self._reads)
 
+    @property
+    def is_forgotten(self) -> bool:
+        """True where there is a global step, nothing writes it, and something trains."""
+        if not self.counts_global_step or self._reads:
+            return False
+        trainable = {_variable_op(v) for v in self._graph.get_collection("trainable_variables")} - {None}
+        return bool(self._updates_of(self._under_any_name(trainable)))
+
     def reached_by(self, fetches: Iterable[Any], fed: Collection[int]) -> list[Any]:
         """The step ops that running `fetches` runs.
 

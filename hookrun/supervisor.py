@@ -8,6 +8,7 @@ import logging
 import math
 import numbers
 import os
+import reprlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from hookrun import events, hook_state, restore, signals, writers
 from hookrun.bus import Bus, checked_hooks
@@ -781,9 +783,15 @@ class Supervisor(Bus):
         self._session_start = time.monotonic()
         for subscription in self._subscriptions:
             subscription.start(step or 0)
-        self._log_subscriptions(step)
         adopted = made is not None and made.how == "adopted"
         restored_from = None if made is None or adopted else made.checkpoint
+        self._log_subscriptions(step, restored_from)
+        if is_first and self._step_ops.is_forgotten:
+            _logger.warning(
+                "Nothing advances the global step %r: no run is a training step, and hooks hear of none. "
+                "Was global_step= left out of minimize() or apply_gradients()?",
+                self._global_step.name,
+            )
         created = events.SessionCreated(sess, step, start_standard_services, restored_from, adopted)
         self.send(signals.session_created, created)
         if made is not None and made.checkpoint is not None and (is_first or not adopted):
@@ -795,21 +803,27 @@ class Supervisor(Bus):
         return TrainingSteps(self, self._step_ops, self._gate, self._run_hooks, inline_steps)
 
     def _load_hook_state(self, checkpoint: str) -> None:
+        """An error is as that of a hook: raised when the session is made."""
         try:
             state = hook_state.read(checkpoint + hook_state.SUFFIX)
-            self._metrics = dict(state.metrics)
-            hook_state.load(self.hooks, state)
-        except Exception as error:  # as that of a hook: raised when the session is made
+        except Exception as error:
             _logger.exception("The state of the hooks could not be restored from %s", checkpoint)
             self._coord.fail(error)
+            return
+        self._metrics = dict(state.metrics)
+        try:
+            hook_state.load(self.hooks, state)
+        except Exception as error:  # logged under the name of its hook
+            self._coord.fail(error)
 
-    def _log_subscriptions(self, step: int | None) -> None:
+    def _log_subscriptions(self, step: int | None, restored_from: str | None) -> None:
         """Say once per session who hears of what, in which order."""
         by_signal: dict[str, list[str]] = {}
         for subscription in sorted(self._subscriptions, key=lambda subscription: subscription.priority):
             by_signal.setdefault(subscription.signal.name, []).append(subscription.name)
         order = "; ".join(f"{signal}: {', '.join(names)}" for signal, names in sorted(by_signal.items()))
-        _logger.info("Session ready at step %s. Called in this order: %s", step, order)
+        restored = "" if restored_from is None else f", restored from {restored_from}"
+        _logger.info("Session ready at step %s%s. Called in this order: %s", step, restored, order)
 
     def start_standard_services(self, sess: Any) -> list[threading.Thread]:
         """Start the standard services for `sess`, in the background: the timers of the hooks.
@@ -1056,12 +1070,16 @@ class Supervisor(Bus):
 
         Raises:
           TypeError: If `summary` is neither.
+          google.protobuf.message.DecodeError: If it is bytes of something else: in the event file they
+            would keep what follows from being read.
           RuntimeError: If there is no summary writer.
         """
         if self._summary_writer is None:
             raise RuntimeError("Writing a summary requires a summary writer.")
         if not isinstance(summary, bytes) and not _is_summary_proto(summary):
             raise TypeError(f"summary must be a Summary proto or serialized bytes, not {summary!r}")
+        if isinstance(summary, bytes):
+            _check_serialized(summary)
         if global_step is None:
             global_step = self.read_global_step(sess)
         writers.file_writer(self._summary_writer).add_summary(summary, global_step)
@@ -1110,6 +1128,14 @@ def _is_default(given: Any) -> bool:
 
 def _is_summary_proto(summary: Any) -> bool:
     return getattr(getattr(type(summary), "DESCRIPTOR", None), "name", None) == "Summary"
+
+
+def _check_serialized(summary: bytes) -> None:
+    try:
+        tf.compat.v1.Summary.FromString(summary)
+    except DecodeError as error:
+        message = f"summary must be the bytes of a Summary proto, not {reprlib.repr(summary)}"
+        raise DecodeError(message) from error
 
 
 def _close(sessions: list[ManagedSession], threads: Iterable[threading.Thread], deadline: float) -> None:

@@ -87,7 +87,7 @@ class TrainingSteps:
             references = signals.step.resolved_for(self._supervisor)
             if listeners is not None:
                 listeners.settle_times()
-            listeners = Listeners(references) if references else None
+            listeners = Listeners(references, state) if references else None
             self.listening = (state, listeners)
         return listeners
 
@@ -162,9 +162,11 @@ class TrainingSteps:
         if without_values:
             told.append(events.Step(step, session, results))
         if self.run_hooks.present:
-            failures = self.run_hooks.apart(self._call_each, self._supervisor, calls, told, self.coord.fail)
+            failures = self.run_hooks.apart(
+                self._call_each, self._supervisor, calls, listeners.state, told, self.coord.fail
+            )
         else:
-            failures = self._call_each(self._supervisor, calls, told, self.coord.fail)
+            failures = self._call_each(self._supervisor, calls, listeners.state, told, self.coord.fail)
         if failures is not signals.NO_FAILURES:
             _, interrupt = failures  # an error is raised by the next step
             if interrupt is not None:

@@ -47,6 +47,25 @@ def test_on_as_a_call_returns_a_handle_that_removes(sv, model):
     assert told == [1]
 
 
+def test_a_receiver_that_an_earlier_one_removes_does_not_hear_of_that_step(sv, model):
+    told = []
+
+    def weakly(sender, **kwargs):
+        told.append(("weakly", kwargs["event"].global_step))
+
+    @sv.on(signals.step)
+    def remove_others(supervisor, event):
+        if event.global_step == 2:
+            removed.remove()
+            signals.step.disconnect(weakly, sender=sv)
+
+    removed = sv.on(signals.step, lambda _, event: told.append(("removed", event.global_step)))
+    sv.on(signals.step, lambda _, event: told.append(("left", event.global_step)))
+    signals.step.connect(weakly, sender=sv)
+    run_steps(sv, model, 2)
+    assert told == [("removed", 1), ("left", 1), ("weakly", 1), ("left", 2)]
+
+
 def test_a_handle_is_a_context_manager(sv, model):
     told = []
     with sv.managed_session() as sess:

@@ -48,6 +48,10 @@ def value_in(path):
     return tf.train.load_checkpoint(path).get_tensor("v")
 
 
+def warnings_in(caplog):
+    return [record.message for record in caplog.records if record.levelname == "WARNING"]
+
+
 def steps_in(tmp_path):
     return sorted(int(path.stem.rpartition("-")[2]) for path in tmp_path.glob("*.index"))
 
@@ -104,6 +108,23 @@ def test_with_max_to_keep_0_all_are_kept_and_the_state_file_names_the_newest(sav
     assert steps_in(tmp_path) == [1, 2, 3, 4, 5, 6, 7]
     state = tf.train.get_checkpoint_state(str(tmp_path))
     assert list(state.all_model_checkpoint_paths) == [saving.path + "-7"]
+
+
+def test_a_metric_that_no_checkpoint_has_is_named_once(saving, caplog):
+    saving.open(LatestN(2) | BestN(1, metric="accurracy"))
+    for step in range(1, 6):
+        saving(step, state=HookState(metrics={"accuracy": 0.5}))
+    assert warnings_in(caplog) == [
+        "LatestN(2) | BestN(1, metric='accurracy', mode='max') goes by the metric 'accurracy', "
+        "which no checkpoint has so far; reported were: accuracy"
+    ]
+
+
+def test_a_metric_that_comes_with_the_third_checkpoint_is_not_missed(saving, caplog):
+    saving.open(LatestN(2) | BestN(1, metric="accuracy"))
+    for step in range(1, 6):
+        saving(step, state=HookState(metrics={"accuracy": 0.5} if step > 2 else {}))
+    assert warnings_in(caplog) == []
 
 
 def test_the_best_is_never_removed_nor_outdone_by_a_worse_one_after_a_restart(saving, tmp_path):

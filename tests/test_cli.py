@@ -140,7 +140,9 @@ def test_inspect_shows_checkpoints_event_files_last_values_and_the_state_of_hook
     told = ["10", "to", "40", str(read), *units.size(events.stat().st_size).split(), events.name]
     assert [*told, "intact"] in lines
     damage(events)
-    assert f"{events.name}  DAMAGED: {events}: " in run("inspect")[1]
+    out = run("inspect")[1]
+    assert f"{events.name}  DAMAGED: {events}: " in out
+    assert "Last values" not in out  # no summary comes before the damage
 
 
 def test_inspect_and_scalars_tell_the_runs_below_apart(run, tmp_path):
@@ -151,6 +153,15 @@ def test_inspect_and_scalars_tell_the_runs_below_apart(run, tmp_path):
     assert re.search(r"\nLast values in eval\n  step  value  tag\n  3     7.5    value\n", out)
     rows = list(csv.DictReader(io.StringIO(run("scalars", "value")[1])))
     assert [(row["run"], row["step"]) for row in rows][-2:] == [(".", "40"), ("eval", "3")]
+
+
+def test_inspect_tells_the_steps_of_an_event_file_whose_last_summary_has_none(tmp_path, capsys):
+    with EventFileWriter(tmp_path) as writer:
+        for step in (3, 7):
+            writer.add_scalar("value", 0.5, step)
+        writer.add_summary(tf.compat.v1.Summary())  # as the end of a HParamsHook
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert "\n  0 to 7 " in capsys.readouterr().out
 
 
 def test_inspect_as_json(run, tmp_path):

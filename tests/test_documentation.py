@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import collections
+import inspect
+import json
 import logging
 import os
 import re
 import shlex
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -17,6 +20,7 @@ import tensorflow as tf
 
 import hookrun
 from hookrun import cli, events, hooks, signals, testing, triggers, writers
+from tests.cluster.processes import free_ports
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/*.md"))}
@@ -67,6 +71,53 @@ def test_a_block_runs(block, model, tmp_path, monkeypatch, capsys):
         assert capsys.readouterr().out
 
 
+def build_model():
+    """A loss, and a train op whose input ends after 200 steps."""
+    step = tf.compat.v1.train.get_or_create_global_step()
+    weight = tf.compat.v1.get_variable("weight", initializer=0.0)
+    number = tf.compat.v1.data.make_one_shot_iterator(tf.data.Dataset.range(200)).get_next()
+    loss = (weight - tf.cast(number, tf.float32)) ** 2
+    return loss, tf.compat.v1.train.GradientDescentOptimizer(0.1).minimize(loss, global_step=step)
+
+
+@pytest.mark.parametrize(
+    "documented",
+    [
+        hookrun,
+        hookrun.Supervisor,
+        hookrun.Supervisor.on,
+        hookrun.Supervisor.train,
+        hookrun.cluster,
+        hookrun.cluster.Task,
+        hookrun.cluster.ReleaseParameterServersHook,
+    ],
+    ids=lambda documented: getattr(documented, "__qualname__", documented.__name__),
+)
+def test_the_example_of_a_docstring_runs(documented, tmp_path, monkeypatch):
+    """Those of the hooks, of `as_session_run_hook` and of `testing` are run where these are tested."""
+    monkeypatch.chdir(tmp_path)
+    (port,) = free_ports(1)
+    chief = {"cluster": {"chief": [f"localhost:{port}"]}, "task": {"type": "chief", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(chief))
+    loss, train_op = build_model()
+    names = {
+        "hookrun": hookrun,
+        "signals": signals,
+        "tf": tf,
+        "sys": sys,
+        "build_model": build_model,
+        "loss": loss,
+        "train_op": train_op,
+        "sv": hookrun.Supervisor(logdir=tmp_path, hooks=[]),
+        "MyHook": hooks.Hook,
+        "task": hookrun.cluster.Task(chief["cluster"], "chief"),
+        "server": tf.distribute.Server.create_local_server(),
+        "config": None,
+    }
+    (block,) = re.findall(r"```python\n(.*?)```", inspect.getdoc(documented), re.DOTALL)
+    exec(block, names)
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -89,6 +140,23 @@ NAMES = {
         for name in module.__all__
     },
 }
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [
+            name
+            for name, of in vars(tf.compat.v1.train.Supervisor).items()
+            if callable(of) and name[0].islower()
+        ],
+        inspect.signature(tf.compat.v1.train.MonitoredTrainingSession).parameters,
+    ],
+    ids=["Supervisor", "MonitoredTrainingSession"],
+)
+def test_coming_from_tensorflow_tells_of_every_call(names):
+    rows = re.findall(r"^\| (.+?) \| .+ \|$", PAGES["migrating.md"], re.MULTILINE)
+    assert set(names) - set(re.findall(r"\w+", " ".join(rows))) == set()
 
 
 def test_the_reference_has_every_public_name():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 import textwrap
 
 import pytest
@@ -87,11 +89,51 @@ def test_a_hook_that_stops_ends_the_training(model):
     assert told[-1] == ("stop", None, 3)
 
 
-def test_the_error_of_a_hook_is_raised_from_its_run_and_no_end_is_told(model):
+def test_the_error_of_a_hook_is_raised_from_its_run_and_from_the_end_that_is_told(model):
     told = []
-    with pytest.raises(ValueError, match="failed"):
+    with pytest.raises(ValueError, match="failed") as raised:
         run(model, Recorder(told, fail_at=2), steps=10)
-    assert [each[0] for each in told] == ["created", 1, 2]
+    assert [each[0] for each in told] == ["created", 1, 2, "stop"]
+    assert told[-1] == ("stop", raised.value, 2)
+
+
+@pytest.mark.parametrize("error", [ValueError("of the program"), KeyboardInterrupt()], ids=repr)
+def test_the_end_is_told_after_an_error_of_the_program(error, model):
+    told = []
+    hook = hookrun.as_session_run_hook(Recorder(told))
+    for _ in range(2):  # the hook serves another session after it
+        with pytest.raises(type(error)) as raised, train.MonitoredTrainingSession(hooks=[hook]) as sess:
+            sess.run(model.train_op)
+            raise error
+        assert raised.value is error
+    assert told[2::3] == [("stop", error, 1)] * 2
+
+
+def test_the_end_is_told_where_a_hook_fails_before_the_first_step(model):
+    told = []
+
+    class Fails(hooks.Hook):
+        def on_session_created(self, supervisor, event):
+            raise ValueError("failed")
+
+    with pytest.raises(ValueError, match="failed") as raised:
+        run(model, Fails(), Recorder(told))
+    assert told == [("created", 0, True), ("stop", raised.value, 0)]
+
+
+def test_nothing_of_the_librarys_hooks_is_left_after_an_error(model, logger, tmp_path):
+    before = list(logger.handlers), signal.getsignal(signal.SIGTERM)
+    given = [
+        hooks.HeartbeatHook(tmp_path / "heartbeat.json"),
+        hooks.PreemptionHook(),
+        hooks.ProfilerHook(at_steps=[1]),
+    ]
+    with pytest.raises(tf.errors.InvalidArgumentError):  # in the step that is profiled
+        run(model, *given, fetches=tf.compat.v1.placeholder(tf.float32, []), logdir=tmp_path)
+    assert (logger.handlers, signal.getsignal(signal.SIGTERM)) == before
+    tf.profiler.experimental.start(str(tmp_path / "mine"))
+    tf.profiler.experimental.stop()
+    assert json.loads((tmp_path / "heartbeat.json").read_text())["state"] == "failed"
 
 
 def test_setup_graph_adds_ops_once_for_a_graph_and_the_hook_serves_several_sessions(model):
@@ -168,7 +210,7 @@ def test_a_run_of_the_hooks_own_is_no_step(model):
     assert steps == [1, 3]
 
 
-def test_a_recovered_session_is_told_of(model):
+def test_a_lost_session_and_the_next_one_are_told_of(model):
     told = []
 
     class Aborts(train.SessionRunHook):
@@ -182,7 +224,8 @@ def test_a_recovered_session_is_told_of(model):
     hook = hookrun.as_session_run_hook(Recorder(told))
     with train.MonitoredTrainingSession(hooks=[hook, Aborts()]) as sess:
         sess.run(model.train_op)
-    assert [each[0] for each in told] == ["created", 1, "created", 1, "stop"]
+    assert [each[0] for each in told] == ["created", 1, "stop", "created", 1, "stop"]
+    assert [type(each[1]) for each in told if each[0] == "stop"] == [tf.errors.AbortedError, type(None)]
 
 
 def test_the_example_runs(model, tmp_path, monkeypatch):

@@ -187,6 +187,20 @@ def test_a_disconnected_receiver_is_not_called(signal, sender):
     assert calls == ["removed"]
 
 
+def test_a_receiver_that_an_earlier_one_disconnects_is_not_called(signal, sender):
+    calls: list[str] = []
+
+    def in_blinkers_form(sender, **kwargs):
+        calls.append("blinker's form")
+
+    removed = Receiver(calls, "removed")
+    signal.connect(lambda sender, event: signal.disconnect(removed), sender=sender, weak=False)
+    signal.connect(removed, sender=sender)
+    signal.connect(in_blinkers_form, sender=sender)
+    signal.send(sender, event=None)
+    assert calls == ["blinker's form"]
+
+
 def test_a_muted_signal_is_not_sent(signal, sender):
     calls: list[str] = []
     receiver = Receiver(calls, "muted")

@@ -644,6 +644,33 @@ class TestNoGlobalStep:
         assert told == [1, 2]
 
 
+class TestAForgottenGlobalStep:
+    """A graph that trains and has a global step, which nothing advances."""
+
+    def test_is_told_once(self, use_resource, caplog):
+        counter(use_resource)
+        train_op = sgd(weights(use_resource))
+        sv, told = supervisor()
+        for _ in range(2):
+            with sv.managed_session() as sess:
+                sess.run(train_op)
+        assert told == []
+        (warning,) = [record.message for record in caplog.records if "Nothing advances" in record.message]
+        assert "the global step 'global_step:0'" in warning and "minimize()" in warning
+
+    @pytest.mark.parametrize("trains", [True, False])
+    def test_is_no_graph_that_advances_it_or_does_not_train(self, use_resource, trains, caplog, tmp_path):
+        global_step, variable = counter(use_resource), weights(use_resource)
+        if trains:
+            sgd(variable, global_step)
+        else:
+            counter(use_resource, "other", collections=()).assign_add(1)
+        sv, _ = supervisor(logdir=tmp_path)
+        with sv.managed_session():
+            pass
+        assert "Nothing advances" not in caplog.text
+
+
 class TestWhatIsNoStep:
     @pytest.fixture
     def trained(self, use_resource):

@@ -13,6 +13,7 @@ import time
 
 import pytest
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import hookrun
@@ -571,6 +572,8 @@ class TestSummaryComputed:
         with sv.managed_session() as sess:
             with pytest.raises(TypeError, match="not 'text'"):
                 sv.summary_computed(sess, "text")
+            with pytest.raises(DecodeError, match="the bytes of a Summary proto, not b'text'"):
+                sv.summary_computed(sess, b"text")
 
     def test_the_current_step_is_read_where_none_is_given(self, model, tmp_path, read_events):
         sv = hookrun.Supervisor(logdir=tmp_path, summary_op=None, save_summaries_secs=0, **CLEAN)

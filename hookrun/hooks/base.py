@@ -20,6 +20,7 @@ The life of a hook, with the thread that calls each method::
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -39,7 +40,9 @@ __all__ = ["Hook", "subscriptions_of"]
 class Hook:
     """Something that happens besides the training step. Override what is needed; only that is called.
 
-    The attributes may be set on the class or on the instance, before the hook is given to a Supervisor.
+    The attributes may be set on the class or on the instance, before the hook is given to a Supervisor. A
+    method whose name begins with ``on_`` and that is none of these is a `TypeError` where the class is
+    defined: it would never be called.
     """
 
     name: str = "Hook"
@@ -75,6 +78,14 @@ class Hook:
         super().__init_subclass__(**kwargs)
         if "name" not in cls.__dict__:
             cls.name = cls.__name__
+        known = [f"on_{signal.name}" for signal in Hook._signals]
+        for name, method in cls.__dict__.items():
+            if name.startswith("on_") and callable(method) and name not in known:
+                nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+                raise TypeError(
+                    f"{cls.__name__}.{name} is not called by any signal: did you mean {nearest}? "
+                    "Methods of a hook that begin with on_ are named after the signals"
+                )
 
     def setup_graph(self, supervisor: Supervisor) -> None:
         """Add ops to the graph. Called inside it, once, before it is finalized; `supervisor.global_step`

@@ -145,7 +145,9 @@ class CheckpointHook(Hook):
         self._writer.shutdown()
         self._snapshots = None
         if self._failures:
-            _logger.error("%d checkpoints could not be saved; each was logged", self._failures)
+            _logger.error(
+                "Checkpoints that could not be saved: %d; the last error: %s", self._failures, self._error
+            )
 
     def _save(
         self,
@@ -174,14 +176,18 @@ class CheckpointHook(Hook):
                 step = supervisor.read_global_step(session)
                 if supervisor.global_step_advances and step == self._saved_step:
                     return
-                if not at_end and isinstance(supervisor.coord.error, Exception):
+                if not at_end and _has_failed(supervisor):
                     return
                 saving = events.CheckpointSaving(session, step)
                 supervisor.send(signals.checkpoint_saving, saving)
                 if saving.refused is not None:
                     _logger.warning("The model is not saved at step %s: %s", step, saving.refused)
                     return
+                if not at_end and _has_failed(supervisor):  # one that was told of it
+                    return
                 state = self._state_to_save(supervisor, session)
+                if state is None:
+                    return
                 if snapshots is not None:
                     save = functools.partial(snapshots.take().save, step=step)
                     written: futures.Future[None] = futures.Future()
@@ -194,10 +200,15 @@ class CheckpointHook(Hook):
             break
         self._announce(supervisor, session, step, path, state)
 
-    def _state_to_save(self, supervisor: Supervisor, session: ManagedSession) -> HookState:
+    def _state_to_save(self, supervisor: Supervisor, session: ManagedSession) -> HookState | None:
+        """What is saved beside the model; None where a hook cannot tell, which ends the training."""
         if self._keep is not None and self._keep.fetches:
             supervisor.report_metrics(supervisor.run_without_hooks(session, self._keep.fetches))
-        return supervisor.hook_state()
+        try:
+            return supervisor.hook_state()
+        except Exception as error:  # logged under the name of its hook
+            supervisor.coord.fail(error)
+            return None
 
     def _save_behind(
         self,
@@ -254,6 +265,7 @@ class CheckpointHook(Hook):
 
     def _failed(self, step: int | None, error: Exception) -> None:
         self._failures += 1
+        self._error = error
         _logger.error(
             "The checkpoint of step %s could not be saved; the next one that is due is tried: %s",
             step,
@@ -279,3 +291,7 @@ class CheckpointHook(Hook):
             writers.file_writer(supervisor.summary_writer).add_session_log(log, step)
         saved = events.CheckpointSaved(session, path, step, state.metrics)
         supervisor.send(signals.checkpoint_saved, saved)
+
+
+def _has_failed(supervisor: Supervisor) -> bool:
+    return isinstance(supervisor.coord.error, Exception)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import tensorflow as tf
 from hookrun import events
 from hookrun.formatting import format_values
 from hookrun.hooks.base import Hook
-from hookrun.triggers import Trigger, schedule
+from hookrun.triggers import schedule
 from hookrun.writers import flush_soon
 
 if TYPE_CHECKING:
@@ -34,11 +33,12 @@ class EvaluationHook(Hook):
     sv = hookrun.Supervisor(logdir="runs/mine", hooks=[hooks.EvaluationHook(evaluate, every_steps=50)])
     ```
 
-    It happens on the thread of the training step, and no other step runs meanwhile: all that is measured is
-    the model of one step. At a clean end, the last step is evaluated too, before the final checkpoint is
-    saved; an interrupt (Ctrl-C, SIGTERM) does not wait for that.
+    It happens on the thread of the training step, or by checkpoints on the one that saves, and no other step
+    runs meanwhile: all that is measured is the model of one step. At a clean end, the last step is evaluated
+    too, before the final checkpoint is saved; an interrupt (Ctrl-C, SIGTERM) does not wait for that.
 
-    The metrics are made known with `Supervisor.report_metrics`, to the hooks and to the checkpoints. In
+    The metrics are made known with `Supervisor.report_metrics`, to the hooks and to the checkpoints: at the
+    same step to the hooks that stand after this one in `hooks=`, to the others at their next one. In
     TensorBoard they are scalars of the run ``eval`` beneath that of the training. Where the Supervisor's
     `summary_writer` is not a `hookrun.writers.EventFileWriter`, they are of that of the training, named
     ``eval/accuracy``.
@@ -51,7 +51,8 @@ class EvaluationHook(Hook):
       every_steps: Evaluate at each multiple of this number of steps.
       every_secs: Evaluate at the first step after each that many seconds.
       at_steps: Evaluate at these steps.
-      every_checkpoints: Evaluate at the first step after each that many checkpoints.
+      every_checkpoints: Evaluate the model that is about to be saved, each that many checkpoints: the metrics
+        are then those by which `hooks.retention.BestN` keeps this very checkpoint.
       at_end: False to leave out the last step.
       directory: The name of the run in TensorBoard: a directory in that of the `summary_writer`.
 
@@ -82,13 +83,24 @@ class EvaluationHook(Hook):
             raise TypeError(f"feeds must be a function that returns feed dictionaries, not {feeds!r}")
         if feeds is not None and not isinstance(evaluate, Mapping):
             raise TypeError(f"feeds is for fetches; the function {evaluate!r} feeds what it runs itself")
-        self._saved = None if every_checkpoints is None else _AfterCheckpoints(every_checkpoints)
-        due = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
-        self.trigger = due | self._saved if due and self._saved else due or self._saved
-        if self.trigger is None:
+        self.trigger = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
+        if self.trigger is not None:  # else nothing is connected to `step`
+            self.on_step = self._evaluate_step  # type: ignore[method-assign]
+        elif every_checkpoints is None:
             raise ValueError(
                 f"{self.name} needs one of every_steps, every_secs, at_steps and every_checkpoints"
             )
+        if every_checkpoints is not None:
+            if (
+                isinstance(every_checkpoints, bool)
+                or not isinstance(every_checkpoints, int)
+                or every_checkpoints < 1
+            ):
+                raise ValueError(
+                    f"every_checkpoints must be a positive number of checkpoints, not {every_checkpoints!r}"
+                )
+            self._until_due = self._every_checkpoints = every_checkpoints
+            self.on_checkpoint_saving = self._evaluate_saved  # type: ignore[method-assign]
         self._evaluate = evaluate
         self._feeds = feeds
         self._at_end = at_end
@@ -96,16 +108,23 @@ class EvaluationHook(Hook):
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         self._evaluated: int | None = None
+        self._ended = False
 
-    def on_checkpoint_saved(self, supervisor: Supervisor, event: events.CheckpointSaved) -> None:
-        if self._saved is not None:
-            self._saved.count()
-
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
+    def _evaluate_step(self, supervisor: Supervisor, event: events.Step) -> None:
         with supervisor.between_steps():
             self._measure(supervisor, event.session, supervisor.read_global_step(event.session))
 
+    def _evaluate_saved(self, supervisor: Supervisor, event: events.CheckpointSaving) -> None:
+        if self._ended or event.refused is not None:
+            return
+        self._until_due -= 1
+        if self._until_due == 0:
+            self._until_due = self._every_checkpoints
+            if event.global_step is None or event.global_step != self._evaluated:
+                self._measure(supervisor, event.session, event.global_step)
+
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
+        self._ended = True
         if self._at_end and event.error is None and not event.session.closed:
             step = supervisor.read_global_step(event.session)
             if step is None or step != self._evaluated:
@@ -145,28 +164,3 @@ class EvaluationHook(Hook):
             writer = beneath(self._directory)
             writer.add_summary(summary, step)
             flush_soon(writer)
-
-
-class _AfterCheckpoints(Trigger):
-    """Fires at the first step after each `checkpoints` checkpoints."""
-
-    def __init__(self, checkpoints: int) -> None:
-        if isinstance(checkpoints, bool) or not isinstance(checkpoints, int) or checkpoints < 1:
-            raise ValueError(
-                f"every_checkpoints must be a positive number of checkpoints, not {checkpoints!r}"
-            )
-        self._checkpoints = checkpoints
-        self._lock = threading.Lock()
-        self._saved = 0
-
-    def count(self) -> None:
-        """A checkpoint was saved. Called on any thread."""
-        with self._lock:
-            self._saved += 1
-
-    def __call__(self, step: int) -> bool:
-        with self._lock:
-            due = self._saved >= self._checkpoints
-            if due:
-                self._saved = 0
-        return due

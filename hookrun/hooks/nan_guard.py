@@ -40,7 +40,8 @@ class NanGuardHook(Hook):
       tensors: A tensor or several, or their names; they ride in the step itself.
       then: "raise" to raise a `FloatingPointError` from the next training step and the end of the session;
         "stop" to stop the training as at its end, with an error in the log alone.
-      every_steps: Look at each multiple of this number of steps; at every step without a schedule.
+      every_steps: Look at each multiple of this number of steps; at every step without a schedule. Between
+        two looks a model may be saved whose loss is infinite, but not its variables: save at these steps.
       every_secs: Look at the first step after each that many seconds.
       at_steps: Look at these steps.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import tempfile
@@ -22,6 +23,9 @@ __all__ = ["ProfilerHook"]
 
 _logger = logging.getLogger(__name__)
 
+_TRACE = tf.compat.v1.RunOptions.SOFTWARE_TRACE
+"""What the host ran; a higher level takes TensorFlow's profiler."""
+
 
 class ProfilerHook(Hook):
     """Profiles the training steps that are due: what each thread and device did, and when.
@@ -37,7 +41,8 @@ class ProfilerHook(Hook):
     - ``timeline-N.json``: the ops of the step as the host ran them, for ``chrome://tracing`` or Perfetto.
 
     A profiled step is slower, and so is, a little, every run while this hook is present. TensorFlow has one
-    profiler for the process: a step that is due while somebody else uses it is left out, with a warning.
+    profiler for the process: a step that is due while the program uses it, also with a ``FULL_TRACE`` of that
+    step itself, has no profile but in ``timeline-N.json``, with a warning.
 
     Args:
       every_steps: Profile each multiple of this number of steps.
@@ -75,8 +80,9 @@ class ProfilerHook(Hook):
                 if self._profile.is_running and not self._profile.is_own:
                     return None  # another thread runs the step that is due
                 self._profile.discard()  # of a run that failed, or was no training step
-            self._profile = _Profile()
-        options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.SOFTWARE_TRACE)
+            options = context.original_args.options
+            self._profile = _Profile(options is not None and options.trace_level > _TRACE)
+        options = tf.compat.v1.RunOptions(trace_level=_TRACE)
         return tf.compat.v1.train.SessionRunArgs(None, options=options)
 
     def after_run(self, context: Any, values: Any) -> None:
@@ -107,17 +113,22 @@ class ProfilerHook(Hook):
 
 
 class _Profile:
-    """The profile of a run of the calling thread, begun at once."""
+    """The profile of a run of the calling thread, begun at once.
 
-    def __init__(self) -> None:
+    Args:
+      is_used_by_run: True when the run itself takes TensorFlow's profiler.
+    """
+
+    def __init__(self, is_used_by_run: bool) -> None:
         self._thread = threading.current_thread()
         self._directory = tempfile.TemporaryDirectory(prefix="hookrun-profile-")
         self.is_running = False
         self._step_stats: Any = None
-        try:
-            tf.profiler.experimental.start(self._directory.name)
-            self.is_running = True
-        except tf.errors.AlreadyExistsError:
+        if not is_used_by_run:
+            with contextlib.suppress(tf.errors.AlreadyExistsError):
+                tf.profiler.experimental.start(self._directory.name)
+                self.is_running = True
+        if not self.is_running:
             _logger.warning("TensorFlow's profiler is in use: the step is not profiled for TensorBoard")
 
     @property

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 import time
 import weakref
@@ -109,7 +111,8 @@ class ProgressHook(Hook):
             self._line_style = {**self._style, "bar_format": _TIME_FORMAT.replace("|{bar}|", "")}
         if self._file.isatty() and not self._with_bar:
             self._with_bar.add(self)
-            self._bar = _Bar(**self._style, file=self._file, dynamic_ncols=True, mininterval=0, miniters=0)
+            size = _size(self._file)
+            self._bar = _Bar(**self._style, **size, file=self._file, mininterval=0, miniters=0)
             self._bar.raise_logs()
 
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
@@ -141,6 +144,14 @@ class ProgressHook(Hook):
             line = _Bar.format_meter(n, elapsed=elapsed, postfix=values, **self._line_style)
             _Bar.write(line.strip(), file=self._file)
             self._file.flush()
+
+
+def _size(terminal: TextIO) -> dict[str, Any]:
+    """How large it is, for tqdm: that of the terminal at any time, unless it says that it has no columns."""
+    with contextlib.suppress(OSError):  # no real one
+        if os.get_terminal_size(terminal.fileno()).columns == 0:
+            return {"ncols": 80, "nrows": 24}
+    return {"dynamic_ncols": True}
 
 
 class _Bar(tqdm):

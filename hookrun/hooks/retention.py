@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -55,6 +55,11 @@ class Policy(abc.ABC):
     def fetches(self) -> Mapping[str, Any]:
         """What is to be measured for each checkpoint: the fetch for each name in `Checkpoint.metrics`."""
         return {}
+
+    @property
+    def metrics(self) -> Set[str]:
+        """The names of the metrics that it goes by."""
+        return self.fetches.keys()
 
     def __or__(self, other: Policy) -> AnyOf:
         if not isinstance(other, Policy):
@@ -148,6 +153,10 @@ class BestN(Policy):
     def fetches(self) -> Mapping[str, Any]:
         return {} if self._fetch is None else {self.metric: self._fetch}
 
+    @property
+    def metrics(self) -> Set[str]:
+        return {self.metric}
+
     def __repr__(self) -> str:
         return f"BestN({self.n}, metric={self.metric!r}, mode={self.mode!r})"
 
@@ -168,6 +177,10 @@ class AnyOf(Policy):
     @property
     def fetches(self) -> Mapping[str, Any]:
         return {name: fetch for policy in self.policies for name, fetch in policy.fetches.items()}
+
+    @property
+    def metrics(self) -> Set[str]:
+        return {name for policy in self.policies for name in policy.metrics}
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.policies))

@@ -2,9 +2,10 @@ import re
 
 import pytest
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(330)]
+pytestmark = pytest.mark.timeout(330)
 
 
+@pytest.mark.long
 def test_killed_tasks_come_back_and_all_end_when_the_training_is_done(run_example, tmp_path):
     output = run_example("cluster.py", "--logdir", tmp_path, timeout=300)
 

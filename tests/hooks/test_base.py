@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import pytest
 import tensorflow as tf
 
 import hookrun
@@ -20,6 +21,23 @@ def test_only_overridden_methods_are_connected():
 
     assert [s.name for s in subscriptions_of(Two())] == ["Two.on_step", "Two.on_stop"]
     assert list(subscriptions_of(hooks.Hook())) == []
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [("on_steps", "on_step"), ("on_Step", "on_step"), ("on_session_create", "on_session_created")],
+)
+def test_a_misspelt_method_is_refused_where_the_class_is_defined(misspelt, meant):
+    with pytest.raises(TypeError, match=rf"Typo\.{misspelt} is not called .* did you mean {meant}\?"):
+        type("Typo", (hooks.Hook,), {misspelt: lambda self, supervisor, event: None})
+
+
+def test_a_hook_that_would_never_be_called_is_refused(model):
+    class OfAnotherLibrary(hooks.Hook):
+        def begin(self): ...
+
+    with pytest.raises(TypeError, match="OfAnotherLibrary overrides no method of hookrun.hooks.Hook"):
+        hookrun.Supervisor(hooks=[OfAnotherLibrary()])
 
 
 def test_a_hook_is_called_by_the_name_of_its_class_unless_it_has_one():

@@ -94,6 +94,10 @@ def steps_saved(logdir):
     return sorted(int(path.stem.rpartition("-")[2]) for path in logdir.glob("*.index"))
 
 
+def errors(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+
+
 class TestSchedule:
     def test_of_its_own_takes_the_place_of_the_timer(self, model, tmp_path):
         hook = hooks.CheckpointHook(every_steps=4, at_steps=[1], keep=LatestN(None))
@@ -269,7 +273,7 @@ class TestHookState:
         with pytest.raises(ValueError, match="two hooks are called 'Best'"):
             hookrun.Supervisor(hooks=[Best(), Best()])
 
-    def test_an_error_while_it_is_loaded_is_raised_and_nothing_is_trained(self, model, tmp_path):
+    def test_an_error_while_it_is_loaded_is_raised_and_nothing_is_trained(self, model, tmp_path, caplog):
         class Broken(Best):
             def load_state_dict(self, state):
                 raise KeyError("seen")
@@ -278,6 +282,7 @@ class TestHookState:
         with pytest.raises(KeyError, match="seen"):
             self.run(model, tmp_path, 1, Broken("Best"))
         assert steps_saved(tmp_path) == [1]
+        assert errors(caplog) == ["Best.load_state_dict failed"]
 
     @pytest.mark.parametrize("on_error", ["log", "stop"])
     def test_one_that_cannot_be_told_stops_the_training_unless_its_hook_only_logs(
@@ -300,7 +305,7 @@ class TestHookState:
             with pytest.raises(ZeroDivisionError):
                 self.run(model, tmp_path, 3, broken, Best())
             assert steps_saved(tmp_path) == [1]
-        assert "Broken.state_dict failed" in caplog.text
+        assert errors(caplog) == ["Broken.state_dict failed"]
 
     def test_what_is_no_json_is_an_error_that_names_the_hook(self, model, tmp_path):
         class Broken(Best):
@@ -343,7 +348,7 @@ class TestStorage:
         assert [path[-1] for path in state.all_model_checkpoint_paths] == ["1", "4"]
         assert not [path for path in tmp_path.iterdir() if "-2" in path.name or "saving" in path.name]
         assert caplog.text.count("could not be saved; the next one that is due is tried") == 2
-        assert "2 checkpoints could not be saved" in caplog.text
+        assert "Checkpoints that could not be saved: 2; the last error: [Errno 5]" in caplog.text
 
     def test_an_error_in_the_last_save_is_raised(self, model, tmp_path, failing_steps):
         failing_steps |= {1}
@@ -434,6 +439,18 @@ def test_the_training_goes_on_while_a_checkpoint_is_written(model, tmp_path, wai
         written.set()
     assert steps_meanwhile == ([0] * 5 if background else [1] * 5)
     assert steps_saved(tmp_path) == [1, 5]
+
+
+def test_nothing_is_saved_once_a_receiver_that_is_told_of_the_save_has_failed(model, tmp_path):
+    def fails(supervisor, event):
+        if event.global_step == 2:
+            raise ZeroDivisionError
+
+    sv = hookrun.Supervisor(logdir=tmp_path, save_model_steps=1, **NEVER)
+    sv.on(signals.checkpoint_saving, fails)
+    with pytest.raises(ZeroDivisionError):
+        train(sv, model, 3)
+    assert steps_saved(tmp_path) == [1]
 
 
 @pytest.mark.parametrize("own_schedule", [True, False])

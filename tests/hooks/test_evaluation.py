@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import hookrun
 from hookrun import hooks
+from hookrun.hooks import retention
 
 OFF = {"save_summaries_secs": 0, "save_model_secs": 0}
 
@@ -91,11 +92,50 @@ def test_every_so_many_seconds_it_evaluates_at_the_step_after(model):
     assert evaluated == [1, 1, 1]
 
 
-def test_every_so_many_checkpoints_it_evaluates_at_the_step_after_one(model, tmp_path):
+def test_every_so_many_checkpoints_it_evaluates_the_model_that_is_saved(model, tmp_path):
     evaluation = hooks.EvaluationHook({"loss": model.loss}, every_checkpoints=2, at_end=False)
-    saving = hooks.CheckpointHook(every_steps=2, background=False)
-    train(hookrun.Supervisor(logdir=tmp_path, hooks=[evaluation, saving]), model, 10)
-    assert [step for step, _ in points(tmp_path / "eval", "loss")] == [5, 9]
+    saving = hooks.CheckpointHook(every_steps=2)
+    train(hookrun.Supervisor(logdir=tmp_path, hooks=[evaluation, saving]), model, 11)
+    assert [step for step, _ in points(tmp_path / "eval", "loss")] == [4, 8]
+
+
+@pytest.mark.parametrize("schedule", [{"every_checkpoints": 1}, {"every_checkpoints": 1, "every_steps": 5}])
+def test_by_checkpoints_the_best_is_the_one_that_was_best_and_early_stopping_hears_of_it(
+    schedule, model, tmp_path
+):
+    evaluated = []
+
+    def evaluate(session):
+        evaluated.append(int(session.run(model.global_step)))
+        return {"distance": abs(evaluated[-1] - 12)}
+
+    saving = hooks.CheckpointHook(
+        every_steps=5, keep=retention.LatestN(1) | retention.BestN(1, metric="distance", mode="min")
+    )
+    stopping = hooks.EarlyStoppingHook("distance", mode="min", patience=20)
+    sv = hookrun.Supervisor(
+        logdir=tmp_path, hooks=[hooks.EvaluationHook(evaluate, **schedule), stopping, saving], **OFF
+    )
+    with sv.managed_session() as sess:
+        while not sv.should_stop():
+            sess.run(model.train_op)
+    assert evaluated[:6] == [5, 10, 15, 20, 25, 30]
+    assert stopping.best == 2 and stopping.best_step in (10, 11)
+    assert evaluated[-1] == stopping.best_step + 20
+    kept = sorted(path.stem for path in tmp_path.glob("model.ckpt-*.index"))
+    assert kept == ["model.ckpt-10", f"model.ckpt-{evaluated[-1]}"]
+
+
+def test_the_final_checkpoint_after_an_interrupt_does_not_wait_for_an_evaluation(model, tmp_path):
+    evaluated = []
+    hook = hooks.EvaluationHook(lambda sess: evaluated.append(1) or {}, every_checkpoints=1)
+    saving = hooks.CheckpointHook(every_steps=1000)
+    with pytest.raises(KeyboardInterrupt):
+        with hookrun.Supervisor(logdir=tmp_path, hooks=[hook, saving]).managed_session() as sess:
+            sess.run(model.train_op)
+            raise KeyboardInterrupt
+    assert evaluated == []
+    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "model.ckpt-1")
 
 
 def test_the_last_evaluation_is_remembered_beside_the_final_checkpoint(model, tmp_path):

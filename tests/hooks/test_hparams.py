@@ -95,6 +95,13 @@ def test_the_row_is_there_while_the_training_runs_and_after_it_is_resumed(model,
     assert table(tmp_path)["a"][:2] == ({"rate": 0.5}, "STATUS_SUCCESS")
 
 
+def test_of_a_training_that_is_resumed_the_first_status_is_shown_with_the_last_metrics(tmp_path):
+    with pytest.raises(ValueError, match="failed"):
+        train(tmp_path / "a", {"rate": 0.5}, ValueError("failed"))
+    train(tmp_path / "a", {"rate": 0.5})
+    assert table(tmp_path)["a"][1:] == ("STATUS_FAILURE", {"final/accuracy": 0.75, "final/steps": 2.0})
+
+
 def test_it_writes_with_tensorflows_own_writer_too(tmp_path):
     writer = tf.compat.v1.summary.FileWriter(str(tmp_path / "a"))
     train(tmp_path / "a", {"rate": 0.5}, summary_writer=writer)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
+import tensorflow as tf
 
 import hookrun
 from hookrun import hooks
@@ -54,6 +56,22 @@ def test_values_are_those_of_the_step_and_arrays_are_on_one_line(model, logged):
             sess.run(model.train_op)
     (line,) = logged()
     assert line.startswith("step 2: weights [") and "two [[" in line and "\n" not in line
+
+
+def test_values_may_be_all_that_a_session_returns(model, logged):
+    values = {
+        "nested": {"step": model.global_step, "two": [tf.constant(1 / 3), tf.constant([1.0, 2.0])]},
+        "op": model.train_op,
+        "text": tf.constant("text"),
+        "complex": tf.constant(1 + 2j),
+        "half": tf.constant(0.5, tf.bfloat16),
+    }
+    sv = hookrun.Supervisor(hooks=[hooks.LoggingHook(values, at_steps=[1])])
+    with sv.managed_session() as sess:
+        sess.run(model.train_op)
+    (line,) = logged()
+    assert re.search(r"nested \{step \d, two \[0.333333, \[1, 2\]\]\}, op None, text text, ", line)
+    assert "complex 1+2j, half 0.5 " in line
 
 
 def test_without_values_it_logs_the_speed_alone(logged):

@@ -72,6 +72,18 @@ def test_while_the_program_profiles_itself_the_step_is_left_out_with_a_warning(m
     assert caplog.text.count("TensorFlow's profiler is in use") == 1
 
 
+def test_a_step_that_the_program_traces_itself_is_left_out_with_a_warning(model, tmp_path, caplog):
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.ProfilerHook(every_steps=1)], **OFF)
+    options, metadata = tf.compat.v1.RunOptions(trace_level=3), tf.compat.v1.RunMetadata()
+    with caplog.at_level(logging.WARNING, "hookrun"), sv.managed_session() as sess:
+        sess.run(model.train_op, options=options, run_metadata=metadata)
+        sess.run(model.train_op)
+    assert metadata.step_stats.dev_stats
+    assert profiled(tmp_path) == ["step_2"]
+    assert "profiler is in use" in caplog.text
+    assert len(list(tmp_path.glob("timeline-*.json"))) == 2
+
+
 def test_without_a_schedule_it_is_refused():
     with pytest.raises(ValueError, match="one of every_steps, every_secs and at_steps"):
         hooks.ProfilerHook()

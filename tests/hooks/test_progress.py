@@ -79,6 +79,13 @@ def test_a_terminal_has_a_bar_on_one_line_that_is_closed_with_its_session(termin
         assert end == ""
 
 
+def test_a_terminal_that_does_not_know_its_size_has_a_bar_too(terminal):
+    file, shown = terminal
+    fcntl.ioctl(file, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+    run_steps(hooks.ProgressHook(last_step=4, every_steps=1, file=file), 4)
+    assert re.search(r"\r100%\|.*\| 4/4 \[", shown())
+
+
 def test_a_second_hook_writes_lines_above_the_bar(terminal):
     file, shown = terminal
     bar = hooks.ProgressHook(last_step=4, every_steps=1, file=file)
