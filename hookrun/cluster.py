@@ -221,19 +221,23 @@ def run_parameter_server(
             time.sleep(_POLL_SECS)
         last_seen = time.monotonic()
         while True:
+            wait_secs = _POLL_SECS
             if _listens(chief):
                 last_seen = time.monotonic()
             elif release.told():
                 _logger.info("The training is done: waiting for the workers, at most %s s", _WORKERS_SECS)
                 _wait_for_end(_worker_addresses(spec), _WORKERS_SECS)
                 return
-            elif time.monotonic() - last_seen >= chief_grace_secs:
-                _logger.warning(
-                    "The chief at %s ended without a word and was not back within %s s: the server ends",
-                    *(chief, chief_grace_secs),
-                )
-                return
-            time.sleep(_POLL_SECS)
+            else:
+                left = last_seen + chief_grace_secs - time.monotonic()
+                if left <= 0:
+                    _logger.warning(
+                        "The chief at %s ended without a word and was not back within %s s: the server ends",
+                        *(chief, chief_grace_secs),
+                    )
+                    return
+                wait_secs = min(wait_secs, left)
+            time.sleep(wait_secs)
 
 
 def target_of(master: str) -> str:

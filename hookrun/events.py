@@ -124,7 +124,8 @@ class SessionRecovered:
     how: Literal["adopted", "restored", "initialized"]
     """Where its model comes from: that of the parameter servers as it was, a checkpoint, or the beginning."""
     steps_lost: int | None
-    """The steps from there to the last one that this process knows of; None without a global step."""
+    """The steps from where its model comes from to the last one that this process knew of, whatever other
+    workers have trained meanwhile; None without a global step."""
 
 
 @dataclass(slots=True)

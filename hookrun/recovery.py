@@ -11,6 +11,7 @@ import atexit
 import collections
 import contextlib
 import logging
+import math
 import queue
 import random
 import re
@@ -31,6 +32,7 @@ __all__ = [
     "Recoveries",
     "SessionLostError",
     "StoppedWaitingError",
+    "call_while_answered",
     "call_within",
     "close_within",
     "growing_waits",
@@ -48,6 +50,8 @@ whether that was why. It is a `CancelledError` where TensorFlow reports several 
 _FIRST_WAIT_SECS = 0.5
 _POLL_SECS = 0.25
 _EXIT_SECS = 0.5
+_SILENCE_SECS = 5.0
+"""How long tasks must not have answered before a run is given up."""
 _NODE = re.compile(r"\{\{node (\S+?)\}\}")
 _ONE_OF_SEVERAL = re.compile(
     r"^(?:ABORTED|UNAVAILABLE): (.*?)(?=^[A-Z_]+: |^=====|\Z)", re.MULTILINE | re.DOTALL
@@ -293,6 +297,33 @@ def call_within(
     if errors:
         raise errors[0]
     return results[0]
+
+
+def call_while_answered(
+    name: str, call: Callable[[], _Result], silent: Callable[[], str], deadline: float
+) -> _Result:
+    """Make a call that may block in C++, on a thread of its own, and wait for it as long as all tasks answer.
+
+    Args:
+      name, call: As for `call_within`.
+      silent: Says which tasks do not answer; empty where all do.
+      deadline: A time of `time.monotonic`: until then a task may be silent.
+
+    Raises:
+      tf.errors.UnavailableError: If a task was silent at the deadline, and for 5 s; it says which.
+      BaseException: What `call` raised.
+    """
+    last_answer = time.monotonic()
+
+    def look() -> None:
+        nonlocal last_answer
+        missing, now = silent(), time.monotonic()
+        if not missing:
+            last_answer = now
+        elif now >= max(deadline, last_answer + _SILENCE_SECS):
+            raise tf.errors.UnavailableError(None, None, missing)
+
+    return call_within(name, call, math.inf, waiting=look)
 
 
 def close_within(secs: float, close: Callable[[], object]) -> None:

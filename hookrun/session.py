@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import tensorflow as tf
 
 from hookrun import signals
+from hookrun.events import INTERRUPTS
 from hookrun.plans import Variant
 from hookrun.prepared import InlineChoice, NotPreparable, Ran
-from hookrun.recovery import LOST, SessionLostError, close_within, is_lost
+from hookrun.recovery import LOST, SessionLostError, call_while_answered, close_within, is_lost
 
 if TYPE_CHECKING:
     from hookrun.training_steps import TrainingSteps
@@ -38,6 +40,8 @@ class ManagedSession(tf.compat.v1.Session):
     _training_steps: TrainingSteps
     _was_closed = False
     _lost: SessionLostError | None = None
+    _watch: Callable[[Callable[[], Any]], Any] | None = None
+    _close_secs = _CLOSE_SECS
 
     @property
     def last_step(self) -> int:
@@ -155,15 +159,44 @@ class ManagedSession(tf.compat.v1.Session):
 
     def _run_raw(self, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any) -> Any:
         try:
-            return super().run(fetches, feed_dict, options, run_metadata)
+            if self._watch is None:
+                return super().run(fetches, feed_dict, options, run_metadata)
+            return self._watch(functools.partial(super().run, fetches, feed_dict, options, run_metadata))
         except LOST as error:
             self._raise_lost(error)
+
+    @contextlib.contextmanager
+    def runs_watched(self, silent: Callable[[], str], deadline: float) -> Iterator[None]:
+        """In the block, Ctrl-C ends the wait for a run, and so does a task that does not answer.
+
+        For the end of a session: TensorFlow would wait for ever for a server that is stopped. Each run is
+        made on the thread ``hookrun-session-last-run``, which takes longer.
+
+        Args:
+          silent, deadline: As for `recovery.call_while_answered`.
+        """
+
+        def watch(run: Callable[[], Any]) -> Any:
+            try:
+                return call_while_answered("hookrun-session-last-run", run, silent, deadline)
+            except INTERRUPTS:
+                self._close_secs = _CLOSE_LOST_SECS
+                raise
+
+        steps, can_prepare = self._training_steps, self._training_steps.can_prepare
+        steps.forget()
+        self._watch = watch
+        try:
+            yield
+        finally:
+            self._watch, steps.can_prepare = None, can_prepare
 
     def _raise_lost(self, error: tf.errors.OpError) -> NoReturn:
         """Raise what tells that the session is lost, if it is; from now on each run does."""
         if not self.sess_str or isinstance(error, SessionLostError) or not is_lost(error, self.graph):
             raise error
         lost = self._lost = self._lost or SessionLostError(error)
+        self._close_secs = _CLOSE_LOST_SECS
         # A lost session may come to life again, when another one has taken its place.
         self.run = self.run_without_hooks = functools.partial(_raise, lost)  # type: ignore[method-assign]
         raise lost from error
@@ -191,8 +224,8 @@ class ManagedSession(tf.compat.v1.Session):
     def close(self) -> None:
         """Close the session, as `tf.compat.v1.Session.close` does.
 
-        The end of a remote session is waited for 5 s at most, on the thread ``hookrun-session-close``: with a
-        server that does not answer, TensorFlow's call blocks until it does.
+        The end of a remote session is waited for 5 s at most, and that of a lost one 0.5 s, on the thread
+        ``hookrun-session-close``: with a server that does not answer, TensorFlow's call blocks until it does.
         """
         if "_training_steps" in self.__dict__:
             self._training_steps.forget()
@@ -202,7 +235,7 @@ class ManagedSession(tf.compat.v1.Session):
         elif (
             not was_closed and not sys.is_finalizing()
         ):  # then no thread can be started, nor anything waited for
-            close_within(_CLOSE_SECS if self._lost is None else _CLOSE_LOST_SECS, super().close)
+            close_within(self._close_secs, super().close)
 
 
 def _raise(error: BaseException, *args: Any, **kwargs: Any) -> NoReturn:

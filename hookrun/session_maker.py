@@ -30,7 +30,7 @@ from hookrun.training_steps import as_int
 if TYPE_CHECKING:
     from hookrun.supervisor import Supervisor
 
-__all__ = ["How", "Made", "SessionMaker"]
+__all__ = ["How", "Made", "SessionMaker", "step_of"]
 
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +38,9 @@ How = Literal["adopted", "restored", "initialized"]
 
 _CONNECT_SECS, _PROBES_SECS = 0.5, 0.7
 _NAMES_TOLD = 10
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""How a client of gRPC begins: with this, and settings that are empty."""
+_NOTHING_SILENT = "every known task answers"
 
 
 class Made(NamedTuple):
@@ -202,7 +205,7 @@ class SessionMaker:
         except tf.errors.DeadlineExceededError:
             return None
         step = as_int(session.run(self._supervisor.global_step))
-        if checkpoint is not None and step < _step_of(checkpoint, self._supervisor.global_step):
+        if checkpoint is not None and step < step_of(checkpoint, self._supervisor.global_step):
             session.close()
             return None
         _logger.info("The live model is adopted at step %d", step)
@@ -263,7 +266,7 @@ class SessionMaker:
             if self._supervisor.coord.should_stop():
                 self._raise_stopped()
             if time.monotonic() >= next_line:
-                self._missing = self._silent()
+                self._missing = self.silent() or _NOTHING_SILENT
                 _logger.info("Waiting for a session of %s: %s", self._master, self._missing)
                 next_line = time.monotonic() + next(waits)
 
@@ -277,9 +280,8 @@ class SessionMaker:
                 too_late=_close_session_of,
             )
         except TimeoutError:
-            silent = self._silent()
-            missing = ", ".join(filter(None, (self._missing, silent)))
-            raise self._too_late(missing) from None
+            known = filter(None, (self._missing, self.silent() or _NOTHING_SILENT))
+            raise self._too_late(", ".join(dict.fromkeys(known))) from None
 
     def _connect(self) -> None:
         """Wait until every task answers."""
@@ -307,12 +309,12 @@ class SessionMaker:
         message = f"Session was not ready after waiting {self._max_wait_secs:g} secs: {missing}"
         return tf.errors.DeadlineExceededError(None, None, message)
 
-    def _silent(self) -> str:
-        """Which tasks accept no connection."""
+    def silent(self) -> str:
+        """Which tasks do not answer; empty where all that are known do."""
         tasks = dict(self._tasks())
-        accepting = _accepting(tasks.values())
-        silent = [f"{name} ({address})" for name, address in tasks.items() if address not in accepting]
-        return f"no answer from {', '.join(silent)}" if silent else "every known task accepts connections"
+        answering = _answering(tasks.values())
+        silent = [f"{name} ({address})" for name, address in tasks.items() if address not in answering]
+        return f"no answer from {', '.join(silent)}" if silent else ""
 
     def _tasks(self) -> Iterator[tuple[str, str]]:
         """The master, and the other tasks of its cluster where it is a server in this process."""
@@ -323,25 +325,28 @@ class SessionMaker:
         filters = list(self._config.device_filters) if self._config is not None else []
         for job in server.server_def.cluster.job:
             for index, address in sorted(job.tasks.items()):
+                if (job.name, index) == (server.server_def.job_name, server.server_def.task_index):
+                    continue  # the master; of a local server, its port is not known here
                 name = f"/job:{job.name}/task:{index}"
                 if not filters or any(each in (f"/job:{job.name}", name) for each in filters):
                     yield name, address
 
 
-def _step_of(checkpoint: str, global_step: Any) -> int:
+def step_of(checkpoint: str, global_step: Any) -> int:
+    """The global step that a checkpoint holds."""
     suffix = checkpoint.rpartition("-")[2]
     if suffix.isdecimal():
         return int(suffix)
     return as_int(tf.train.load_variable(checkpoint, global_step.op.name))
 
 
-def _accepting(addresses: Iterable[str]) -> set[str]:
-    """Those that accept a connection, asked all at once."""
-    accepting: set[str] = set()
+def _answering(addresses: Iterable[str]) -> set[str]:
+    """Those whose server answers, asked all at once."""
+    answering: set[str] = set()
 
     def ask(address: str) -> None:
-        if _accepts(address):
-            accepting.add(address)
+        if _answers(address):
+            answering.add(address)
 
     threads = [
         threading.Thread(target=ask, args=(address,), name="hookrun-task-probe", daemon=True)
@@ -352,16 +357,18 @@ def _accepting(addresses: Iterable[str]) -> set[str]:
     deadline = time.monotonic() + _PROBES_SECS
     for thread in threads:  # to look up a name may take longer
         thread.join(max(0.0, deadline - time.monotonic()))
-    return set(accepting)
+    return set(answering)
 
 
-def _accepts(address: str) -> bool:
+def _answers(address: str) -> bool:
+    """True where a server is alive: it answers with its settings, and one that is stopped does not."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECS) as connection:
+            connection.sendall(_HTTP2_PREFACE)
+            return bool(connection.recv(1))
     except (OSError, ValueError):
         return False
-    return True
 
 
 def _is_of_tensorflow(error: Exception) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import logging
+import math
 import numbers
 import os
 import reprlib
@@ -33,7 +34,7 @@ from hookrun.recovery import Recoveries, SessionLostError, StoppedWaitingError
 from hookrun.run_identity import run_id_of
 from hookrun.services import Schedule, Services, join
 from hookrun.session import ManagedSession, manage
-from hookrun.session_maker import Made, SessionMaker
+from hookrun.session_maker import Made, SessionMaker, step_of
 from hookrun.steps import StepOps
 from hookrun.subscriptions import Subscription
 from hookrun.timers import TimerThread
@@ -193,6 +194,7 @@ class Supervisor(Bus):
         self._metrics: dict[str, float] = {}
         self._session: ManagedSession | None = None
         self._made: Made | None = None
+        self._maker: SessionMaker | None = None
         self._services = Services(self, ())
         self._graph_written = False
 
@@ -596,7 +598,24 @@ class Supervisor(Bus):
         if not isinstance(max_recoveries, numbers.Integral) or max_recoveries < 0:
             raise ValueError(f"max_recoveries must be a number, 0 or more, not {max_recoveries!r}")
         recoveries = Recoveries(int(max_recoveries), recovery_period_secs)
-        at_first = self.hook_state()
+        at_first: list[HookState] = []
+        keeper = _state_keeper(at_first)
+        if master:
+            self._connect(keeper, owner=keeper)
+        try:
+            self._train(step_fn, master, config, max_wait_secs, recoveries, at_first)
+        finally:
+            self._disconnect(keeper)
+
+    def _train(
+        self,
+        step_fn: Callable[[Any], object],
+        master: str,
+        config: Any,
+        max_wait_secs: float,
+        recoveries: Recoveries,
+        at_first: list[HookState],
+    ) -> None:
         last_step: int | None = None
         while True:
             sess: ManagedSession | None = None
@@ -606,7 +625,7 @@ class Supervisor(Bus):
                     if master:  # told of each step, the session knows the last one when it is lost
                         self._connect(_step_keeper(), owner=sess)
                     if last_step is not None:
-                        self._tell_of_recovery(sess, last_step, at_first)
+                        self._tell_of_recovery(sess, last_step, at_first[0])
                     while not self.should_stop():
                         step_fn(sess)
                 return
@@ -631,15 +650,20 @@ class Supervisor(Bus):
 
     def _tell_of_recovery(self, sess: ManagedSession, last_step: int, at_first: HookState) -> None:
         assert self._made is not None
-        if self._made.how == "initialized":
-            hook_state.load(self.hooks, at_first)
-            self._metrics = dict(at_first.metrics)
-        step = self.read_global_step(sess)
-        lost = None if step is None else max(0, last_step - step)
-        _logger.warning(
-            "The session is back at step %s, its model %s; steps lost: %s", step, self._made.how, lost
-        )
-        self.send(signals.session_recovered, events.SessionRecovered(sess, step, self._made.how, lost))
+        _, how, checkpoint = self._made
+        with self._graph.as_default():
+            if how == "initialized":
+                hook_state.load(self.hooks, at_first)
+                self._metrics = dict(at_first.metrics)
+            step, lost = self.read_global_step(sess), None
+            if step is not None:  # by now, other workers may have trained
+                if how == "restored" and checkpoint is not None:
+                    back_at = step_of(checkpoint, self._global_step)
+                else:
+                    back_at = sess.last_step
+                lost = max(0, last_step - back_at)
+            _logger.warning("The session is back at step %s, its model %s; steps lost: %s", step, how, lost)
+            self.send(signals.session_recovered, events.SessionRecovered(sess, step, how, lost))
 
     def prepare_or_wait_for_session(
         self,
@@ -686,6 +710,7 @@ class Supervisor(Bus):
             self._writer_open = True
         checkpoint: str | None = None
         maker = SessionMaker(self, master, config, max_wait_secs, self._recovery_wait_secs, self._making)
+        self._maker = maker
         with self._graph.as_default():
             if self._is_chief:
                 save_path = self._save_path if self.saver is not None else None
@@ -923,13 +948,17 @@ class Supervisor(Bus):
         close_summary_writer: bool | None = None,
         ignore_live_threads: bool = False,
     ) -> None:
-        """Stop the services and the coordinator. This does not close the session.
+        """Stop the services and the coordinator.
+
+        This does not close the session, but for one case: where queue runners of a remote one alone are left
+        after a second, closing it ends them. That of a `SyncReplicasOptimizer` waits for gradients.
 
         Args:
           threads: Threads to join besides the Supervisor's own.
           close_summary_writer: Whether to close the summary writer. None for TensorFlow's documented
             default: True if the Supervisor made it, False if it was passed in.
-          ignore_live_threads: If True, threads still running after `stop_grace_secs` are ignored.
+          ignore_live_threads: If True, threads still running after `stop_grace_secs` are ignored, and the
+            session stays open.
 
         Raises:
           Exception: The first error of the training.
@@ -937,7 +966,9 @@ class Supervisor(Bus):
         """
         if close_summary_writer is None:
             close_summary_writer = self._owns_summary_writer
-        self._end(threads, close_summary_writer, ignore_live_threads, None, None)
+        session = self._session if self._made is not None and not ignore_live_threads else None
+        to_close = session if session is not None and session.sess_str else None
+        self._end(threads, close_summary_writer, ignore_live_threads, to_close, None, stays_open=True)
 
     def _end(
         self,
@@ -946,8 +977,12 @@ class Supervisor(Bus):
         ignore_live_threads: bool,
         to_close: ManagedSession | None,
         interrupt: BaseException | None,
+        stays_open: bool = False,
     ) -> None:
-        """End the session: each step of it, even when the one before failed; then raise the first error."""
+        """End the session: each step of it, even when the one before failed; then raise the first error.
+
+        What `stays_open` is closed only where that ends queue runners which alone are left.
+        """
         grace_secs = self._stop_grace_secs
         if isinstance(self._coord.error, SessionLostError):
             grace_secs = min(grace_secs, _LOST_GRACE_SECS)
@@ -958,19 +993,28 @@ class Supervisor(Bus):
         with contextlib.ExitStack() as ending:  # its callbacks run from the last to the first
             stragglers: list[str] = []
             ending.callback(lambda: self._raise_first_error(stragglers, ignore_live_threads, interrupt))
-            if to_close is not None:
-                ending.callback(join, joined, deadline)
-                ending.callback(_close, to_close)
+            closing: list[ManagedSession] = []
+            if to_close is not None and not stays_open:
+                closing.append(to_close)
+            ending.callback(_close, closing, joined, deadline)
             if close_summary_writer:
                 ending.callback(self._close_summary_writer)
             if session is not None:
-                ending.callback(self._send_stop, session, interrupt)
-            closing = to_close is not None
-            stragglers += self._services.join(joined, deadline, grace_secs, closing)
+                ending.callback(self._send_stop, session, interrupt, deadline)
+            stragglers += self._services.join(joined, deadline, grace_secs, to_close is not None)
+            if to_close is not None and stays_open:
+                if stragglers:
+                    stragglers[:] = self._services.join(joined, deadline, grace_secs, False)
+                elif any(thread.is_alive() for thread in joined - {threading.current_thread()}):
+                    _logger.info("Queue runners alone are left: the session is closed, which ends them")
+                    closing.append(to_close)
 
-    def _send_stop(self, session: ManagedSession, interrupt: BaseException | None) -> None:
+    def _send_stop(self, session: ManagedSession, interrupt: BaseException | None, deadline: float) -> None:
+        watched: AbstractContextManager[None] = contextlib.nullcontext()
+        if self._maker is not None and session.sess_str:
+            watched = session.runs_watched(self._maker.silent, deadline)
         try:
-            with self._graph.as_default():
+            with self._graph.as_default(), watched:
                 if isinstance(self._coord.error, SessionLostError):
                     self.send(signals.session_lost, events.SessionLost(self._coord.error))
                 self.send(signals.stop, events.Stop(session, self._coord.error or interrupt))
@@ -1104,6 +1148,16 @@ def _step_keeper() -> Subscription:
     return Subscription(signals.step, lambda supervisor, event: None, name="the last step")
 
 
+def _state_keeper(at_first: list[HookState]) -> Subscription:
+    """Keeps the state of the hooks in the first session: once they know of it, before they are restored."""
+
+    def keep(supervisor: Supervisor, event: events.SessionCreated) -> None:
+        if not at_first:
+            at_first.append(supervisor.hook_state())
+
+    return Subscription(signals.session_created, keep, name="the first state of the hooks", priority=math.inf)
+
+
 def _is_default(given: Any) -> bool:
     return isinstance(given, int) and given == USE_DEFAULT
 
@@ -1120,8 +1174,11 @@ def _check_serialized(summary: bytes) -> None:
         raise DecodeError(message) from error
 
 
-def _close(session: ManagedSession) -> None:
-    try:
-        session.close()
-    except Exception:  # as in TensorFlow: the session is gone either way
-        _logger.debug("Closing the session failed", exc_info=True)
+def _close(sessions: list[ManagedSession], threads: Iterable[threading.Thread], deadline: float) -> None:
+    """Close the session, if there is one, and wait until the deadline for the threads that this ends."""
+    for session in sessions:
+        try:
+            session.close()
+        except Exception:  # as in TensorFlow: the session is gone either way
+            _logger.debug("Closing the session failed", exc_info=True)
+        join(threads, deadline)

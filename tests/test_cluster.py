@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -125,6 +128,16 @@ class TestRunParameterServer:
         server = server_of("ps", ps=free_ports(1), worker=[1])
         with pytest.raises(tf.errors.DeadlineExceededError, match="chief did not come to .* within 0 s"):
             cluster.run_parameter_server(server, max_wait_secs=0)
+
+    def test_ends_at_ctrl_c(self):
+        server = server_of("ps", ps=free_ports(1), worker=[1])
+        interrupt = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT])
+        begin = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.start()
+            cluster.run_parameter_server(server)
+        assert time.monotonic() - begin < 5
+        interrupt.join()
 
     def test_ends_when_the_chief_is_away_for_longer_than_the_grace_period(self, serving, caplog):
         with serving(chief_grace_secs=2) as (_, chief, ended):

@@ -121,6 +121,7 @@ class Told(hooks.Hook):
         self.of.append(type(event.error).__name__)
 
     def on_session_recovered(self, supervisor, event):
+        assert v1.get_default_graph() is supervisor.graph
         self.of.append("recovered")
         self.recovered.append(event)
 
@@ -151,6 +152,12 @@ def test_train_restores_what_was_saved_when_the_server_comes_back(cluster, build
     told = Told()
     model = build(tmp_path, hooks=[told, hooks.CheckpointHook(at_steps=[3])])
 
+    @model.sv.on(signals.session_created)
+    def train_elsewhere(sv, event):
+        if event.restored_from is not None:
+            with v1.Session(cluster.worker.target, graph=sv.graph, config=cluster.config) as other:
+                other.run(model.train_op)
+
     def step(sess):
         now = sess.run(model.train_op)
         if now == 5 and not told.recovered:
@@ -162,9 +169,46 @@ def test_train_restores_what_was_saved_when_the_server_comes_back(cluster, build
     model.sv.train(step, **cluster.master)
 
     (event,) = told.recovered
-    assert (event.global_step, event.how, event.steps_lost) == (3, "restored", 2)
+    assert (event.global_step, event.how, event.steps_lost) == (4, "restored", 2)
     assert told.of == ["created", "SessionLostError", "stop", "created", "recovered", "stop"]
     assert tf.train.latest_checkpoint(str(tmp_path)).endswith("-8")
+
+
+class Best(hooks.Hook):
+    """Remembers the best step, which it begins to look for with each session."""
+
+    def on_session_created(self, supervisor, event):
+        self.best = 0
+
+    def on_step(self, supervisor, event):
+        self.best = max(self.best, event.global_step)
+
+    def state_dict(self):
+        return {"best": self.best}
+
+    def load_state_dict(self, state):
+        self.best = state["best"]
+        self.loaded = state
+
+
+def test_train_gives_hooks_the_state_of_the_beginning_where_nothing_was_saved(cluster, build):
+    cluster.start_ps()
+    told, best = Told(), Best()
+    model = build(None, hooks=[told, best])
+
+    def step(sess):
+        if sess.run(model.train_op) == 2:
+            if told.recovered:
+                model.sv.request_stop()
+            else:
+                cluster.kill_ps()
+                cluster.start_ps()
+
+    model.sv.train(step, **cluster.master)
+
+    (event,) = told.recovered
+    assert (event.global_step, event.how, event.steps_lost) == (0, "initialized", 2)
+    assert best.loaded == {"best": 0}
 
 
 def test_train_goes_on_with_the_live_model_when_the_server_was_only_out_of_reach(cluster, build, tmp_path):
@@ -257,13 +301,15 @@ def test_a_session_that_is_not_there_in_time_says_what_is_missing(cluster, build
             pass
     assert "Waiting for the model: variables not initialized: global_step" in caplog.text
 
-    cluster.kill_ps()
-    begin = time.monotonic()
-    with pytest.raises(tf.errors.DeadlineExceededError, match=cluster.spec["ps"][0]):
-        with build(tmp_path).sv.managed_session(**cluster.master, max_wait_secs=2):
-            pass
-    assert time.monotonic() - begin < 5
-    assert f"no answer from /job:ps/task:0 ({cluster.spec['ps'][0]})" in caplog.text
+    silent = rf"^Session was not ready after waiting 2 secs: no answer from /job:ps/task:0 \({cluster.ps}\)$"
+    for make_silent in (lambda: os.kill(cluster.pid, signal.SIGSTOP), cluster.kill_ps):
+        make_silent()
+        begin = time.monotonic()
+        with pytest.raises(tf.errors.DeadlineExceededError, match=silent):
+            with build(tmp_path).sv.managed_session(**cluster.master, max_wait_secs=2):
+                pass
+        assert time.monotonic() - begin < 5
+    assert f": no answer from /job:ps/task:0 ({cluster.ps})" in caplog.text
 
 
 def test_init_fn_is_called_on_the_callers_thread_and_what_it_raises_is_no_lost_session(cluster, build):
@@ -292,6 +338,19 @@ def test_init_fn_is_called_on_the_callers_thread_and_what_it_raises_is_no_lost_s
     assert seen == [(threading.current_thread(), True)] * 3
 
 
+def test_a_check_that_blocks_is_not_waited_for_longer_than_max_wait_secs(cluster, build, monkeypatch):
+    cluster.start_ps()
+    let_go = threading.Event()
+    monkeypatch.setattr(session_maker.SessionMaker, "_uninitialized", lambda self: let_go.wait())
+    worker = build(None, is_chief=False)
+    begin = time.monotonic()
+    with pytest.raises(tf.errors.DeadlineExceededError, match="after waiting 1 secs: every known task"):
+        with worker.sv.managed_session(**cluster.master, max_wait_secs=1):
+            pass
+    assert time.monotonic() - begin < 5
+    let_go.set()
+
+
 def test_tasks_that_do_not_answer_are_asked_at_once(monkeypatch):
     def connect(address, timeout):
         time.sleep(timeout)
@@ -299,7 +358,7 @@ def test_tasks_that_do_not_answer_are_asked_at_once(monkeypatch):
 
     monkeypatch.setattr("hookrun.session_maker.socket.create_connection", connect)
     begin = time.monotonic()
-    assert session_maker._accepting(f"10.0.0.1:{port}" for port in range(40)) == set()
+    assert session_maker._answering(f"10.0.0.1:{port}" for port in range(40)) == set()
     assert time.monotonic() - begin < 2
 
 
@@ -463,7 +522,7 @@ def start_program(cluster):
 
 
 def test_ctrl_c_ends_any_wait_and_the_process(cluster, start_program):
-    program = start_program("session", "chief", "backoff", "lost", "close")
+    program = start_program("session", "chief", "backoff", "lost", "save", "close")
 
     def interrupt():
         os.kill(program.pid, signal.SIGINT)
@@ -483,12 +542,38 @@ def test_ctrl_c_ends_any_wait_and_the_process(cluster, start_program):
         interrupt()
         cluster.start_ps()
     program.expect("step")
+    os.kill(cluster.pid, signal.SIGSTOP)
+    program.say("end")
+    program.expect("in hookrun-session-last-run")
+    interrupt()
+    os.kill(cluster.pid, signal.SIGCONT)
+    program.expect("step")
     cluster.kill_ps()
     program.say("close")
-    program.expect("closing")
+    program.expect("in hookrun-session-close")
     interrupt()
 
     assert program.status(10) == -signal.SIGINT  # the last one was not caught
+
+
+def test_the_end_of_a_session_does_not_wait_for_ever_for_a_server_that_is_stopped(
+    cluster, build, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(recovery, "_SILENCE_SECS", 0.5)
+    cluster.start_ps()
+    model = build(tmp_path, stop_grace_secs=1, save_summaries_secs=0)
+    saved = threading.Event()
+    model.sv.on(signals.checkpoint_saved, lambda sv, event: saved.set())
+
+    with pytest.raises(SessionLostError, match=rf"no answer from /job:ps/task:0 \({cluster.ps}\)"):
+        with model.sv.managed_session(**cluster.master) as sess:
+            assert saved.wait(30)
+            sess.run(model.train_op)
+            os.kill(cluster.pid, signal.SIGSTOP)
+            stopped = time.monotonic()
+
+    assert time.monotonic() - stopped < 10
+    cluster.kill_ps()  # which ends what is blocked
 
 
 def test_a_stop_ends_the_wait_for_a_session_at_once(cluster, build, when_logged, tmp_path):

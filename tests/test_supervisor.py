@@ -561,6 +561,32 @@ class TestEnd:
             sess.run(model.train_op)
         assert time.monotonic() - started < 30
 
+    def test_a_remote_session_is_closed_where_queue_runners_alone_are_left_unless_they_are_ignored(self):
+        source, queue = tf.queue.FIFOQueue(1, tf.int32), tf.queue.FIFOQueue(1, tf.int32)
+        let_go = source.enqueue(1)
+        no_op = tf.no_op()
+        runner = tf.compat.v1.train.QueueRunner(queue, [queue.enqueue(source.dequeue())], no_op, no_op)
+        tf.compat.v1.train.add_queue_runner(runner)
+
+        sv = hookrun.Supervisor(stop_grace_secs=60)
+        before = set(threading.enumerate())
+        sess = sv.prepare_or_wait_for_session("local")
+        started = time.monotonic()
+        sv.stop()
+        assert time.monotonic() - started < 30
+        assert sess.closed
+        assert set(threading.enumerate()) == before
+
+        sv = hookrun.Supervisor(stop_grace_secs=0.5)
+        sess = sv.prepare_or_wait_for_session("local")
+        runners = set(threading.enumerate()) - before
+        sv.stop(ignore_live_threads=True)
+        assert any(thread.is_alive() for thread in runners)
+        sess.run(let_go)  # the session is open
+        for thread in runners:
+            thread.join(30)
+        sess.close()
+
     @staticmethod
     def wait_for_no_threads():
         for thread in threading.enumerate():

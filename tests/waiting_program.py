@@ -7,12 +7,14 @@ import contextlib
 import json
 import logging
 import sys
+import tempfile
 import threading
 import time
 
 import tensorflow as tf
 
 import hookrun
+from hookrun import signals
 from hookrun.recovery import Recoveries
 
 v1 = tf.compat.v1
@@ -52,6 +54,18 @@ class Program:
         """For a session in the place of a lost one."""
         self._supervisor().train(self._step, **self._master)
 
+    def save(self):
+        """For the last save, whose parameter server is stopped."""
+        with tempfile.TemporaryDirectory() as logdir:
+            sv = self._supervisor(logdir=logdir, save_summaries_secs=0)
+            saved = threading.Event()
+            sv.on(signals.checkpoint_saved, lambda *_: saved.set())
+            with sv.managed_session(**self._master) as sess:
+                saved.wait()
+                self._step(sess)
+                sys.stdin.readline()
+                _say_when_in("hookrun-session-last-run")
+
     def close(self):
         """For the end of a session whose parameter server is dead."""
         with self._supervisor().managed_session(**self._master) as sess:
@@ -60,17 +74,20 @@ class Program:
             for _ in range(2):  # unseen by `sess`, which would not wait for long
                 with contextlib.suppress(tf.errors.UnavailableError):
                     v1.Session.run(sess, self._train_op)
-            threading.Thread(target=_say_when_closing, daemon=True).start()
+            _say_when_in("hookrun-session-close")
 
     def _step(self, sess):
         print("step", sess.run(self._train_op), flush=True)
         time.sleep(0.01)
 
 
-def _say_when_closing():
-    while not any(thread.name == "hookrun-session-close" for thread in threading.enumerate()):
-        time.sleep(0.001)
-    print("closing", flush=True)
+def _say_when_in(name):
+    def say():
+        while not any(thread.name == name for thread in threading.enumerate()):
+            time.sleep(0.001)
+        print("in", name, flush=True)
+
+    threading.Thread(target=say, daemon=True).start()
 
 
 def main():
