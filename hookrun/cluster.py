@@ -44,7 +44,7 @@ __all__ = ["ReleaseParameterServersHook", "Task", "run_parameter_server", "targe
 _logger = logging.getLogger(__name__)
 
 _JOBS = ("chief", "worker", "ps")
-_POLL_SECS = 1.0
+_FIRST_POLL_SECS, _POLL_SECS = 0.1, 1.0
 _CONNECT_SECS = 2.0
 _WORKERS_SECS = 5.0
 """How long parameter servers that were released stay for workers that still run."""
@@ -182,8 +182,8 @@ def run_parameter_server(
 ) -> None:
     """Serve until the training has ended. In the place of `server.join()`, which never returns.
 
-    Whether the chief is there is seen by connecting to its server's address, once a second (one that lives
-    for less is not noticed). When it has ended, and
+    Whether the chief is there is seen by connecting to its server's address, once a second, and ten times as
+    often until it is there for the first time. When it has ended, and
 
     - `ReleaseParameterServersHook` had told that the training was done: this returns as soon as the workers
       have ended too, and after 5 s in any case.
@@ -218,7 +218,7 @@ def run_parameter_server(
                 raise tf.errors.DeadlineExceededError(
                     None, None, f"The chief did not come to {chief} within {max_wait_secs} s"
                 )
-            time.sleep(_POLL_SECS)
+            time.sleep(_FIRST_POLL_SECS)
         last_seen = time.monotonic()
         while True:
             wait_secs = _POLL_SECS
