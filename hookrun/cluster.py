@@ -37,6 +37,7 @@ from typing import Any
 import tensorflow as tf
 
 from hookrun import events
+from hookrun.arguments import check_secs
 from hookrun.hooks.base import Hook
 
 __all__ = ["ReleaseParameterServersHook", "Task", "run_parameter_server", "target_of"]
@@ -205,9 +206,7 @@ def run_parameter_server(
     definition = server.server_def
     if definition.job_name != "ps":
         raise ValueError(f"server must be of the job 'ps', not of {definition.job_name!r}")
-    for name, secs in {"chief_grace_secs": chief_grace_secs, "max_wait_secs": max_wait_secs}.items():
-        if not isinstance(secs, numbers.Real) or not float(secs) >= 0:
-            raise ValueError(f"{name} must be a number of seconds, 0 or more, not {secs!r}")
+    check_secs(chief_grace_secs=chief_grace_secs, max_wait_secs=max_wait_secs)
     spec = tf.train.ClusterSpec(definition.cluster)
     chief = _chief_address(spec)
     with _Release(server.target, definition.task_index) as release:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["USE_DEFAULT", "GraphOps", "check_summary_op", "find_global_step"]
+__all__ = ["USE_DEFAULT", "GraphOps", "check_summary_op", "find_global_step", "is_default"]
 
 USE_DEFAULT = 0
 
@@ -59,7 +59,7 @@ def find_global_step(global_step: Any) -> Any:
     Raises:
       TypeError, ValueError: If a global step is given that is no integer, or not of size 1.
     """
-    if global_step is not None and not _is_default(global_step):
+    if global_step is not None and not is_default(global_step):
         if not hasattr(global_step, "dtype") or not hasattr(global_step, "shape"):
             raise TypeError(f"global_step must be an integer tensor or variable, not {global_step!r}")
         dtype, size = tf.as_dtype(global_step.dtype).base_dtype, global_step.shape.num_elements()
@@ -91,7 +91,7 @@ def check_summary_op(summary_op: Any) -> None:
 
 
 def _given_or(given: Any, collection: str, build: Callable[[], Any]) -> Any:
-    if not _is_default(given):
+    if not is_default(given):
         return given
     found = tf.compat.v1.get_collection(collection)
     if len(found) > 1:
@@ -108,7 +108,8 @@ def _given_or(given: Any, collection: str, build: Callable[[], Any]) -> Any:
     return built
 
 
-def _is_default(given: Any) -> bool:
+def is_default(given: Any) -> bool:
+    """True where an argument was left out, or given as `USE_DEFAULT`."""
     return isinstance(given, int) and given == USE_DEFAULT
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import logging
-import math
 import numbers
 import os
-import reprlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,15 +14,15 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 
 from hookrun import events, hook_state, restore, signals, writers
+from hookrun.arguments import check_secs, check_steps, check_summary, make_logdir
 from hookrun.bus import Bus, checked_hooks
 from hookrun.checkpoints import undo_interrupted_save
 from hookrun.cluster import target_of
 from hookrun.coordinator import Coordinator
 from hookrun.gate import StepGate
-from hookrun.graph_ops import USE_DEFAULT, GraphOps, find_global_step
+from hookrun.graph_ops import USE_DEFAULT, GraphOps, find_global_step, is_default
 from hookrun.hook_state import HookState
 from hookrun.hooks import CheckpointHook, Hook, QueueRunnerHook, StepCounterHook, SummaryHook
 from hookrun.plans import leaves_of
@@ -39,7 +36,6 @@ from hookrun.steps import StepOps
 from hookrun.subscriptions import Subscription
 from hookrun.timers import TimerThread
 from hookrun.training_steps import TrainingSteps, as_int
-from hookrun.writers.record_file import is_local
 
 __all__ = ["Supervisor"]
 
@@ -159,17 +155,17 @@ class Supervisor(Bus):
             raise TypeError(f"logdir must be a path or None, not {logdir!r}")
         if not isinstance(checkpoint_basename, (str, os.PathLike)):
             raise TypeError(f"checkpoint_basename must be a str, not {checkpoint_basename!r}")
-        if saver is not None and not _is_default(saver) and not callable(getattr(saver, "save", None)):
+        if saver is not None and not is_default(saver) and not callable(getattr(saver, "save", None)):
             raise TypeError(f"saver must be a tf.compat.v1.train.Saver or None, not {saver!r}")
         if init_fn is not None and not callable(init_fn):
             raise TypeError(f"init_fn must be callable as init_fn(session), not {init_fn!r}")
-        _check_secs(
+        check_secs(
             save_summaries_secs=save_summaries_secs or 0,
             save_model_secs=save_model_secs or 0,
             recovery_wait_secs=recovery_wait_secs or 0,
             stop_grace_secs=stop_grace_secs,
         )
-        _check_steps(save_summaries_steps=save_summaries_steps, save_model_steps=save_model_steps)
+        check_steps(save_summaries_steps=save_summaries_steps, save_model_steps=save_model_steps)
         super().__init__(Coordinator(), is_chief)
         if inline_steps not in (False, True, "auto"):
             raise ValueError(f"inline_steps must be True, False or 'auto', not {inline_steps!r}")
@@ -177,6 +173,8 @@ class Supervisor(Bus):
         self._adopt_live_model = adopt_live_model
         self._run_id: str | None = None
         self._recovering = False
+        self._keeps_first_state = False
+        self._first_state: HookState | None = None
         self._making = threading.Lock()
         self._recovery_wait_secs = recovery_wait_secs or 0.0
         self._graph = tf.compat.v1.get_default_graph() if graph is None else graph
@@ -199,7 +197,7 @@ class Supervisor(Bus):
         self._graph_written = False
 
         given = checked_hooks(hooks)
-        self._owns_summary_writer = _is_default(summary_writer)
+        self._owns_summary_writer = is_default(summary_writer)
         if summary_writer is not None and not self._owns_summary_writer:
             writers.file_writer(summary_writer)  # raises for what is no writer
         with self._graph.as_default():
@@ -231,7 +229,7 @@ class Supervisor(Bus):
             self._summary_writer = None
         elif self._owns_summary_writer:
             if self._logdir:
-                _make_logdir(self._logdir)
+                make_logdir(self._logdir)
             self._summary_writer = writers.EventFileWriter(self._logdir) if self._logdir else None
         else:
             self._summary_writer = summary_writer
@@ -381,7 +379,7 @@ class Supervisor(Bus):
                 raise ValueError(
                     f"{hook.name} needs a `saver` and a `logdir`, and the Supervisor has not both"
                 )
-            _make_logdir(self._logdir)
+            make_logdir(self._logdir)
         self._check_fetches(hook.name, hook._own_fetches)
         super()._subscribe(hook)
 
@@ -594,28 +592,11 @@ class Supervisor(Bus):
         """
         if not callable(step_fn):
             raise TypeError(f"step_fn must be callable as step_fn(session), not {step_fn!r}")
-        _check_secs(max_wait_secs=max_wait_secs, recovery_period_secs=recovery_period_secs)
+        check_secs(max_wait_secs=max_wait_secs, recovery_period_secs=recovery_period_secs)
         if not isinstance(max_recoveries, numbers.Integral) or max_recoveries < 0:
             raise ValueError(f"max_recoveries must be a number, 0 or more, not {max_recoveries!r}")
         recoveries = Recoveries(int(max_recoveries), recovery_period_secs)
-        at_first: list[HookState] = []
-        keeper = _state_keeper(at_first)
-        if master:
-            self._connect(keeper, owner=keeper)
-        try:
-            self._train(step_fn, master, config, max_wait_secs, recoveries, at_first)
-        finally:
-            self._disconnect(keeper)
-
-    def _train(
-        self,
-        step_fn: Callable[[Any], object],
-        master: str,
-        config: Any,
-        max_wait_secs: float,
-        recoveries: Recoveries,
-        at_first: list[HookState],
-    ) -> None:
+        self._first_state, self._keeps_first_state = None, bool(master)
         last_step: int | None = None
         while True:
             sess: ManagedSession | None = None
@@ -625,7 +606,7 @@ class Supervisor(Bus):
                     if master:  # told of each step, the session knows the last one when it is lost
                         self._connect(_step_keeper(), owner=sess)
                     if last_step is not None:
-                        self._tell_of_recovery(sess, last_step, at_first[0])
+                        self._tell_of_recovery(sess, last_step)
                     while not self.should_stop():
                         step_fn(sess)
                 return
@@ -648,13 +629,13 @@ class Supervisor(Bus):
             self._recovering = True
             del lost, sess  # with what its traceback holds
 
-    def _tell_of_recovery(self, sess: ManagedSession, last_step: int, at_first: HookState) -> None:
-        assert self._made is not None
+    def _tell_of_recovery(self, sess: ManagedSession, last_step: int) -> None:
+        assert self._made is not None and self._first_state is not None
         _, how, checkpoint = self._made
         with self._graph.as_default():
             if how == "initialized":
-                hook_state.load(self.hooks, at_first)
-                self._metrics = dict(at_first.metrics)
+                hook_state.load(self.hooks, self._first_state)
+                self._metrics = dict(self._first_state.metrics)
             step, lost = self.read_global_step(sess), None
             if step is not None:  # by now, other workers may have trained
                 if how == "restored" and checkpoint is not None:
@@ -813,6 +794,8 @@ class Supervisor(Bus):
             )
         created = events.SessionCreated(sess, step, start_standard_services, restored_from, adopted)
         self.send(signals.session_created, created)
+        if self._keeps_first_state and self._first_state is None:
+            self._first_state = self.hook_state()
         if made is not None and made.checkpoint is not None and (is_first or not adopted):
             self._load_hook_state(made.checkpoint)  # with an adopted model, hooks that ran know more than it
 
@@ -935,7 +918,7 @@ class Supervisor(Bus):
         if not callable(target):
             raise ValueError(f"target must be callable, not {target!r}")
         if timer_interval_secs is not None:
-            _check_secs(timer_interval_secs=timer_interval_secs)
+            check_secs(timer_interval_secs=timer_interval_secs)
         call = functools.partial(target, *(args or ()), **(kwargs or {}))
         name = f"hookrun-loop-{signals.receiver_name(target)}"
         thread = TimerThread(name, self._coord, timer_interval_secs, call, self._graph)
@@ -1095,10 +1078,7 @@ class Supervisor(Bus):
         """
         if self._summary_writer is None:
             raise RuntimeError("Writing a summary requires a summary writer.")
-        if not isinstance(summary, bytes) and not _is_summary_proto(summary):
-            raise TypeError(f"summary must be a Summary proto or serialized bytes, not {summary!r}")
-        if isinstance(summary, bytes):
-            _check_serialized(summary)
+        check_summary(summary)
         if global_step is None:
             global_step = self.read_global_step(sess)
         writers.file_writer(self._summary_writer).add_summary(summary, global_step)
@@ -1115,63 +1095,8 @@ class Supervisor(Bus):
     WaitForStop = wait_for_stop
 
 
-def _make_logdir(logdir: str) -> None:
-    """Make the directory that is to be written to.
-
-    Raises:
-      OSError: If it cannot be made or written to; the message names the argument.
-    """
-    if not is_local(logdir):
-        return
-    try:
-        os.makedirs(logdir, exist_ok=True)
-        if not os.access(logdir, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        message = f"logdir must be a directory that can be written: {error.strerror}"
-        raise type(error)(error.errno, message, logdir) from error
-
-
-def _check_secs(**arguments: Any) -> None:
-    for name, value in arguments.items():
-        if not isinstance(value, numbers.Real) or not float(value) >= 0:
-            raise ValueError(f"{name} must be a number of seconds, 0 or more, not {value!r}")
-
-
-def _check_steps(**arguments: Any) -> None:
-    for name, value in arguments.items():
-        if value is not None and (not isinstance(value, numbers.Integral) or value < 0):
-            raise ValueError(f"{name} must be a number of steps, 0 or None for none, not {value!r}")
-
-
 def _step_keeper() -> Subscription:
     return Subscription(signals.step, lambda supervisor, event: None, name="the last step")
-
-
-def _state_keeper(at_first: list[HookState]) -> Subscription:
-    """Keeps the state of the hooks in the first session: once they know of it, before they are restored."""
-
-    def keep(supervisor: Supervisor, event: events.SessionCreated) -> None:
-        if not at_first:
-            at_first.append(supervisor.hook_state())
-
-    return Subscription(signals.session_created, keep, name="the first state of the hooks", priority=math.inf)
-
-
-def _is_default(given: Any) -> bool:
-    return isinstance(given, int) and given == USE_DEFAULT
-
-
-def _is_summary_proto(summary: Any) -> bool:
-    return getattr(getattr(type(summary), "DESCRIPTOR", None), "name", None) == "Summary"
-
-
-def _check_serialized(summary: bytes) -> None:
-    try:
-        tf.compat.v1.Summary.FromString(summary)
-    except DecodeError as error:
-        message = f"summary must be the bytes of a Summary proto, not {reprlib.repr(summary)}"
-        raise DecodeError(message) from error
 
 
 def _close(sessions: list[ManagedSession], threads: Iterable[threading.Thread], deadline: float) -> None:

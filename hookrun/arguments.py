@@ -1,0 +1,72 @@
+"""Checks of arguments. What they raise says the name, the value and what was expected."""
+
+from __future__ import annotations
+
+import errno
+import numbers
+import os
+import reprlib
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from hookrun.writers.record_file import is_local
+
+__all__ = ["check_secs", "check_steps", "check_summary", "make_logdir"]
+
+
+def check_secs(**arguments: Any) -> None:
+    """Check that each is a number of seconds, 0 or more.
+
+    Raises:
+      ValueError: If one is anything else.
+    """
+    for name, value in arguments.items():
+        if not isinstance(value, numbers.Real) or not float(value) >= 0:
+            raise ValueError(f"{name} must be a number of seconds, 0 or more, not {value!r}")
+
+
+def check_steps(**arguments: Any) -> None:
+    """Check that each is a number of steps, or None.
+
+    Raises:
+      ValueError: If one is anything else.
+    """
+    for name, value in arguments.items():
+        if value is not None and (not isinstance(value, numbers.Integral) or value < 0):
+            raise ValueError(f"{name} must be a number of steps, 0 or None for none, not {value!r}")
+
+
+def check_summary(summary: Any) -> None:
+    """Check that it is a `Summary` message, of TensorFlow or of another library, or one serialized.
+
+    Raises:
+      TypeError: If it is neither a message nor bytes.
+      google.protobuf.message.DecodeError: If it is bytes of something else.
+    """
+    if isinstance(summary, bytes):
+        try:
+            tf.compat.v1.Summary.FromString(summary)
+        except DecodeError as error:
+            message = f"summary must be the bytes of a Summary proto, not {reprlib.repr(summary)}"
+            raise DecodeError(message) from error
+    elif getattr(getattr(type(summary), "DESCRIPTOR", None), "name", None) != "Summary":
+        raise TypeError(f"summary must be a Summary proto or serialized bytes, not {summary!r}")
+
+
+def make_logdir(logdir: str) -> None:
+    """Make the directory that is to be written to.
+
+    Raises:
+      OSError: If it cannot be made or written to; the message names the argument.
+    """
+    if not is_local(logdir):
+        return
+    try:
+        os.makedirs(logdir, exist_ok=True)
+        if not os.access(logdir, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        message = f"logdir must be a directory that can be written: {error.strerror}"
+        raise type(error)(error.errno, message, logdir) from error
