@@ -90,6 +90,7 @@ class _MonitoredSupervisor(Supervisor):
     """The Supervisor of hooks in a session that a `MonitoredSession` makes, runs and closes."""
 
     _training_steps: _MonitoredSteps
+    _not_sent = frozenset({"summary_due", "checkpoint_due", "checkpoint_saving", "checkpoint_saved"})
 
     def __init__(self, hooks: list[Hook], logdir: str | os.PathLike[str] | None) -> None:
         super().__init__(

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
@@ -70,6 +70,9 @@ class Supervisor(Bus):
 
     USE_DEFAULT = USE_DEFAULT
     """Passed for `ready_op`, `init_op`, `summary_op`, `saver`, ... to have the default."""
+
+    _not_sent: ClassVar[frozenset[str]] = frozenset()
+    """The names of signals that this one never sends."""
 
     def __init__(
         self,
@@ -822,6 +825,8 @@ class Supervisor(Bus):
         """Say once per session who hears of what, in which order."""
         by_signal: dict[str, list[str]] = {}
         for subscription in sorted(self._subscriptions, key=lambda subscription: subscription.priority):
+            if subscription.signal.name in self._not_sent:
+                continue
             by_signal.setdefault(subscription.signal.name, []).append(subscription.name)
         order = "; ".join(f"{signal}: {', '.join(names)}" for signal, names in sorted(by_signal.items()))
         restored = "" if restored_from is None else f", restored from {restored_from}"

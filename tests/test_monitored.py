@@ -66,6 +66,18 @@ def test_a_hook_is_told_of_training_steps_with_the_step_and_the_results(model, f
     assert told == [("created", 0, True), (1, None, step_1), (2, None, step_2), ("stop", None, 2)]
 
 
+def test_the_order_that_is_logged_names_what_is_called_alone(model, caplog):
+    caplog.set_level("INFO", logger="hookrun")
+
+    class Saves(Recorder):
+        def on_checkpoint_saved(self, supervisor, event): ...
+
+    run(model, Saves([]), steps=1)
+    (ready,) = [record.message for record in caplog.records if "Session ready" in record.message]
+    assert "step: Saves.on_step" in ready
+    assert "checkpoint_saved" not in ready
+
+
 def test_fetches_ride_in_the_steps_at_which_the_trigger_is_due_alone(model):
     runs = []
 
