@@ -47,5 +47,5 @@ $(BIN)/python:
 # examples.installed, test.installed, docs.installed: the package with the extras of that name. Made again when its metadata changes.
 $(VENV)/%.installed: setup.cfg pyproject.toml | $(BIN)/python
 	@echo "Installing hookrun[$*] into $(VENV) (TensorFlow is large: the first time takes a few minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[$*]'
 	@touch $@

@@ -13,7 +13,7 @@ from hookrun import hook_state, signals, triggers
 from hookrun.coordinator import Coordinator
 from hookrun.hooks.base import Hook, subscriptions_of
 from hookrun.run_hooks import RunHooks, run_subscriptions_of
-from hookrun.subscriptions import Handle, HookTime, OnError, Subscription
+from hookrun.subscriptions import Handle, HookTime, OnError, OnUnfed, Subscription
 
 __all__ = ["Bus", "checked_hooks"]
 
@@ -65,6 +65,7 @@ class Bus:
         name: str | None = None,
         priority: float = 0,
         on_error: OnError = "stop",
+        on_unfed: OnUnfed = "stop",
     ) -> Handle: ...
 
     @overload
@@ -80,6 +81,7 @@ class Bus:
         name: str | None = None,
         priority: float = 0,
         on_error: OnError = "stop",
+        on_unfed: OnUnfed = "stop",
     ) -> Callable[[Callable[[Any, Any], Any]], Handle]: ...
 
     def on(
@@ -94,6 +96,7 @@ class Bus:
         name: str | None = None,
         priority: float = 0,
         on_error: OnError = "stop",
+        on_unfed: OnUnfed = "stop",
     ) -> Any:
         """Call `receiver` when this Supervisor sends `signal`; a decorator without `receiver`.
 
@@ -116,6 +119,8 @@ class Bus:
           name: What the receiver is called in logs; its own name if None.
           priority: Lower goes first; those of one priority in order of connection.
           on_error: "stop" ends the training when the receiver raises; "log" only logs it.
+          on_unfed: "stop" raises where a step does not feed a placeholder that `fetches` depend on; with
+            "skip" it is not called for that step.
 
         Returns:
           A `Handle`: call its `remove()`, or use it as a context manager. As a decorator, a function that
@@ -135,6 +140,7 @@ class Bus:
                 name=name,
                 priority=priority,
                 on_error=on_error,
+                on_unfed=on_unfed,
             )
         subscription = Subscription(
             signal,
@@ -144,6 +150,7 @@ class Bus:
             on_error=on_error,
             fetches=fetches,
             trigger=triggers.schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps),
+            on_unfed=on_unfed,
         )
         self._connect(subscription, owner=None)
         return Handle(receiver, functools.partial(self._disconnect, subscription))

@@ -251,6 +251,7 @@ def write_state_file(save_path: str, newest: str, paths: Iterable[str], relative
     directory = os.path.dirname(save_path)
     if relative:
         newest, *paths = (os.path.relpath(path, directory) for path in (newest, *paths))
+        directory = os.path.abspath(directory)  # with a relative one, they are taken for paths from here
     state = tf.compat.v1.train.generate_checkpoint_state_proto(directory, newest, list(paths))
     written = f"{save_path}{_STATE_FILE}"
     try:

@@ -199,7 +199,7 @@ def _plan(save_path: str, policy: retention.Policy) -> Pruning:
 
 def _remove(directory: str, save_path: str, pruning: Pruning) -> None:
     """The state file names one that stays before any is removed, and no longer what is gone."""
-    named = restore.named_in(directory)
+    named = [_here(directory, path) for path in restore.named_in(directory)]
     if not pruning.not_kept or not named:
         for path in pruning.not_kept:
             checkpoints.remove(path)
@@ -211,6 +211,12 @@ def _remove(directory: str, save_path: str, pruning: Pruning) -> None:
         checkpoints.remove(path)
     left = [path for path in reversed(named) if os.path.basename(path) not in gone and path != newest]
     checkpoints.write_state_file(save_path, newest, [*left, newest], relative=True)
+
+
+def _here(directory: str, path: str) -> str:
+    """The checkpoint of that name in a directory that was moved or copied; else `path`."""
+    here = os.path.join(directory, os.path.basename(path))
+    return path if checkpoints.time_saved(here) is None else here
 
 
 def _checkpoints(save_path: str) -> list[Checkpoint]:

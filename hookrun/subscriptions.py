@@ -171,7 +171,7 @@ class Subscription:
         """
         message = (
             f"{self.name} fetches what depends on the placeholder {placeholder!r}, "
-            "which this training step does not feed"
+            "which this training step does not feed (on_unfed='skip' leaves it out of such steps)"
         )
         if self.on_unfed == "stop":
             raise ValueError(message)

@@ -329,6 +329,12 @@ def test_prune_removes_what_is_not_kept_and_the_state_file_names_the_rest(run, t
     assert steps_in(tmp_path / "run") == [20, 40] and run("verify")[0] == 0
 
 
+def test_prune_of_a_relative_logdir_names_what_is_left(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["prune", "run", "--keep", "latest:1", "--delete"]) == 0
+    assert tf.train.latest_checkpoint("run") == os.path.join("run", "model.ckpt-40")
+
+
 def test_prune_counts_what_is_intact_and_leaves_the_damaged_alone(run, tmp_path):
     damage(tmp_path / "run" / "model.ckpt-40.data-00000-of-00001")
     status, out, _ = run("prune", "--keep", "latest:1", "--delete")

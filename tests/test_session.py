@@ -119,6 +119,21 @@ def test_a_fetch_whose_placeholder_is_not_fed_is_an_error_naming_both(graph, mod
             sess.run(model.train_op)
 
 
+def test_a_receiver_may_leave_out_the_steps_that_do_not_feed_its_placeholder(graph, model):
+    placeholder = tf.compat.v1.placeholder(tf.float32, [])
+    doubled, told = placeholder * 2, []
+    sv = hookrun.Supervisor()
+
+    @sv.on(signals.step, fetches=doubled, on_unfed="skip")
+    def tell(sv, event):
+        told.append((event.global_step, event.values))
+
+    with sv.managed_session() as sess:
+        sess.run(model.train_op)
+        sess.run(model.train_op, {placeholder: 4.0})
+    assert told == [(2, 8.0)]
+
+
 def test_a_receiver_that_was_due_in_a_run_that_failed_is_due_in_the_next_step(graph, model):
     fed = tf.compat.v1.placeholder(tf.float32, [2])
     with tf.control_dependencies([fed]):

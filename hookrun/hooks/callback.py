@@ -7,6 +7,7 @@ from typing import Any
 
 from hookrun import signals
 from hookrun.hooks.base import Hook
+from hookrun.subscriptions import OnUnfed
 from hookrun.triggers import schedule
 
 __all__ = ["CallbackHook"]
@@ -31,6 +32,8 @@ class CallbackHook(Hook):
       every_secs: Call it at the first step after each that many seconds.
       at_steps: Call it at these steps.
       fetches: Values from the step itself; they arrive as `event.values`.
+      on_unfed: "stop" raises where a step does not feed a placeholder that they depend on; with "skip" it is
+        not called for that step.
 
     Raises:
       TypeError: If `function` cannot be called so, or `signal` is no signal of a Supervisor.
@@ -46,6 +49,7 @@ class CallbackHook(Hook):
         every_secs: float | None = None,
         at_steps: Iterable[int] | None = None,
         fetches: Any = None,
+        on_unfed: OnUnfed = "stop",
     ) -> None:
         if not callable(function) or not signals.takes_event(function):
             raise TypeError(f"function must be callable as function(supervisor, event), not {function!r}")
@@ -54,6 +58,7 @@ class CallbackHook(Hook):
         self.name = signals.receiver_name(function)
         self.trigger = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
         self.fetches = fetches
+        self.on_unfed = on_unfed
         if signal is not signals.step and not (self.trigger is None and fetches is None):
             raise ValueError(f"only `step` has schedules and fetches; {self.name} is for {signal.name}")
         setattr(self, f"on_{signal.name}", function)

@@ -19,6 +19,11 @@ def test_it_is_called_at_the_steps_that_are_due_with_the_values_of_its_fetches()
     assert told == [(2, 0.5), (4, 0.125)]
 
 
+def test_it_may_be_left_out_of_steps_that_do_not_feed_what_it_fetches():
+    assert hooks.CallbackHook(print, fetches="loss:0", on_unfed="skip").on_unfed == "skip"
+    assert hooks.CallbackHook(print, fetches="loss:0").on_unfed == "stop"
+
+
 def test_any_signal_may_be_what_it_is_called_for():
     told = []
     sent = run_steps(hooks.CallbackHook(lambda *args: told.append(args), signals.stop), 2)
