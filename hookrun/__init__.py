@@ -65,6 +65,8 @@ __all__ = [
     "writers",
 ]
 
+__version__ = "0.1.0"
+
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package's

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import io
 import json
 import math
@@ -447,3 +448,10 @@ def test_help_does_not_wait_for_tensorflow():
     program += "sys.exit('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0 and "inspect" in done.stdout and "prune" in done.stdout
+
+
+def test_the_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"hookrun {hookrun.__version__}\n"
+    assert hookrun.__version__ == importlib.metadata.version("hookrun")

@@ -285,7 +285,8 @@ class TestInline:
         assert told == [1, 2, 3, 4, 5]
 
     @pytest.mark.parametrize(("inline_secs", "threads_secs", "chosen"), [(1.0, 2.0, True), (2.0, 1.0, False)])
-    def test_auto_measures_both_and_keeps_the_faster(self, inline_secs, threads_secs, chosen):
+    def test_auto_measures_both_and_keeps_the_faster(self, inline_secs, threads_secs, chosen, caplog):
+        caplog.set_level("INFO", logger="hookrun")
         now, runs = [0.0], []
 
         def run(feed_dict, inline):
@@ -297,6 +298,8 @@ class TestInline:
             choice.measured(SimpleNamespace(run=run), None)
         assert len(runs) <= 50
         assert choice.choice is chosen
+        (line,) = caplog.messages
+        assert line.startswith("Steps run inline" if chosen else "Steps run not inline")
 
     def test_auto_trains(self, model):
         sv = hookrun.Supervisor(inline_steps="auto")
