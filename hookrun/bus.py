@@ -224,11 +224,17 @@ class Bus:
 
     def _subscribe(self, hook: Hook) -> None:
         hook_state.check_names([*self._hooks, hook])
+        subscriptions: list[Subscription] = []
+        if self._is_chief or not hook.chief_only:
+            subscriptions += [*subscriptions_of(hook), *run_subscriptions_of(hook)]
+        try:
+            for subscription in subscriptions:
+                self._connect(subscription, owner=hook)
+        except BaseException:
+            for subscription in subscriptions:
+                self._disconnect(subscription)
+            raise
         self._hooks.append(hook)
-        if hook.chief_only and not self._is_chief:
-            return
-        for subscription in (*subscriptions_of(hook), *run_subscriptions_of(hook)):
-            self._connect(subscription, owner=hook)
         self._run_hooks.update(self._subscriptions)
 
     def _connect(self, subscription: Subscription, owner: object) -> None:

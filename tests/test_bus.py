@@ -328,6 +328,25 @@ def test_add_hook_and_remove_hook(sv, model):
     assert told == [2]
 
 
+def test_a_hook_that_add_hook_refuses_hears_of_nothing(sv, model):
+    told = []
+
+    class Mistaken(hooks.Hook):
+        fetches = "nowhere:0"
+
+        def on_session_created(self, supervisor, event):
+            told.append("created")
+
+        def on_step(self, supervisor, event):
+            told.append("step")
+
+    known = sv.hooks
+    with pytest.raises(ValueError, match=r"Mistaken.on_step cannot fetch 'nowhere:0'"):
+        sv.add_hook(Mistaken())
+    run_steps(sv, model, 1)
+    assert (told, sv.hooks) == ([], known)
+
+
 def test_a_hook_is_added_once(sv):
     hook = hooks.Hook()
     sv.add_hook(hook)
