@@ -21,6 +21,8 @@ _VARIABLES = frozenset({"VarHandleOp", "Variable", "VariableV2"})
 
 _RESOURCE = tf.resource.as_datatype_enum
 
+_ASSIGNMENTS = frozenset({"Assign", "AssignVariableOp"})
+
 _PASSED_ON = frozenset(
     {"Identity", "IdentityN", "Switch", "Merge", "Enter", "Exit", "NextIteration"}
     | {"RefIdentity", "RefSwitch", "RefMerge", "RefEnter", "RefExit", "RefNextIteration", "RefSelect"}
@@ -72,11 +74,12 @@ class StepOps:
 
     @property
     def is_forgotten(self) -> bool:
-        """True where there is a global step, nothing writes it, and something trains."""
+        """True where there is a global step, nothing writes it, and something trains, as an optimizer does."""
         if not self.counts_global_step or self._reads:
             return False
         trainable = {_variable_op(v) for v in self._graph.get_collection("trainable_variables")} - {None}
-        return bool(self._updates_of(self._under_any_name(trainable)))
+        updates = self._updates_of(self._under_any_name(trainable))
+        return any(op.type not in _ASSIGNMENTS for op in updates)  # an evaluation may load other weights
 
     def reached_by(self, fetches: Iterable[Any], fed: Collection[int]) -> list[Any]:
         """The step ops that running `fetches` runs.
@@ -346,7 +349,7 @@ def _build_read(op: Any, variable: Any, name: str) -> Any:
 
 def _restores(op: Any) -> bool:
     """True for an assignment of what was read from a checkpoint."""
-    if op.type not in ("Assign", "AssignVariableOp"):
+    if op.type not in _ASSIGNMENTS:
         return False
     value = op.inputs[1]
     while value.op.type in ("Identity", "Reshape", "Cast"):
