@@ -938,8 +938,8 @@ class Supervisor(Bus):
     ) -> None:
         """Stop the services and the coordinator.
 
-        This does not close the session, but for one case: where queue runners of a remote one alone are left
-        after a second, closing it ends them. That of a `SyncReplicasOptimizer` waits for gradients.
+        This does not close the session, but for one case: that of a `SyncReplicasOptimizer` has a queue runner
+        that waits for gradients. Where queue runners alone are left after a second, closing it ends them.
 
         Args:
           threads: Threads to join besides the Supervisor's own.
@@ -955,7 +955,10 @@ class Supervisor(Bus):
         if close_summary_writer is None:
             close_summary_writer = self._owns_summary_writer
         session = self._session if self._made is not None and not ignore_live_threads else None
-        to_close = session if session is not None and session.sess_str else None
+        waits_for_gradients = any(
+            op.type.endswith("AccumulatorTakeGradient") for op in self._graph.get_operations()
+        )
+        to_close = session if session is not None and session.sess_str and waits_for_gradients else None
         self._end(threads, close_summary_writer, ignore_live_threads, to_close, None, stays_open=True)
 
     def _end(

@@ -561,11 +561,13 @@ class TestEnd:
             sess.run(model.train_op)
         assert time.monotonic() - started < 30
 
-    def test_a_remote_session_is_closed_where_queue_runners_alone_are_left_unless_they_are_ignored(self):
-        source, queue = tf.queue.FIFOQueue(1, tf.int32), tf.queue.FIFOQueue(1, tf.int32)
-        let_go = source.enqueue(1)
+    def test_a_remote_session_is_closed_where_what_waits_for_gradients_alone_is_left_unless_it_is_ignored(
+        self,
+    ):
+        gradients, queue = tf.compat.v1.ConditionalAccumulator(tf.float32), tf.queue.FIFOQueue(1, tf.float32)
+        let_go = gradients.apply_grad(1.0)
         no_op = tf.no_op()
-        runner = tf.compat.v1.train.QueueRunner(queue, [queue.enqueue(source.dequeue())], no_op, no_op)
+        runner = tf.compat.v1.train.QueueRunner(queue, [queue.enqueue(gradients.take_grad(1))], no_op, no_op)
         tf.compat.v1.train.add_queue_runner(runner)
 
         sv = hookrun.Supervisor(stop_grace_secs=60)
@@ -585,6 +587,29 @@ class TestEnd:
         sess.run(let_go)  # the session is open
         for thread in runners:
             thread.join(30)
+        sess.close()
+
+    def test_a_remote_session_stays_open_where_a_queue_runner_takes_its_time(self):
+        begun, let_go = threading.Event(), threading.Event()
+
+        def slowly():
+            begun.set()
+            return let_go.wait(30)
+
+        queue = tf.queue.FIFOQueue(9, tf.bool)
+        runner = tf.compat.v1.train.QueueRunner(
+            queue, [queue.enqueue(tf.numpy_function(slowly, [], tf.bool))]
+        )
+        tf.compat.v1.train.add_queue_runner(runner)
+        one = tf.constant(1)
+        sv = hookrun.Supervisor(stop_grace_secs=30)
+        sess = sv.prepare_or_wait_for_session("local")
+        begun.wait(30)
+        timer = threading.Timer(1.5, let_go.set)  # later than what waits for gradients alone is waited for
+        timer.start()
+        sv.stop()
+        timer.join()
+        assert sess.run(one) == 1
         sess.close()
 
     @staticmethod
