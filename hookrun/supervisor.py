@@ -370,6 +370,8 @@ class Supervisor(Bus):
         """Connect a receiver; during a session its schedule starts now, and its timer if it needs one."""
         if subscription.fetches is not None:
             self._check_fetches(subscription.name, subscription.fetches)
+        if self._session is not None and subscription.signal is signals.step:
+            self._session.catch_up()
         super()._connect(subscription, owner)
         if self._session is None:
             return

@@ -66,6 +66,23 @@ def test_a_receiver_that_an_earlier_one_removes_does_not_hear_of_that_step(sv, m
     assert told == [("removed", 1), ("left", 1), ("weakly", 1), ("left", 2)]
 
 
+@pytest.mark.parametrize("with_fetches", [True, False])
+def test_a_schedule_that_begins_after_steps_of_which_nobody_heard_has_the_same_steps(sv, model, with_fetches):
+    told = []
+    with sv.managed_session() as sess:
+        for _ in range(25):
+            sess.run(model.train_op)
+        sv.on(
+            signals.step,
+            lambda _, event: told.append(event.global_step),
+            every_steps=10,
+            fetches=model.loss if with_fetches else None,
+        )
+        for _ in range(25):
+            sess.run(model.train_op)
+    assert told == [30, 40, 50]
+
+
 def test_a_handle_is_a_context_manager(sv, model):
     told = []
     with sv.managed_session() as sess:
