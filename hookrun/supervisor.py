@@ -786,7 +786,7 @@ class Supervisor(Bus):
             step = None
         steps.start(step or 0)
         self._session_start = time.monotonic()
-        for subscription in self._subscriptions:
+        for subscription in tuple(self._subscriptions):
             subscription.start(step or 0)
         adopted = made is not None and made.how == "adopted"
         restored_from = None if made is None or adopted else made.checkpoint
@@ -1013,7 +1013,7 @@ class Supervisor(Bus):
                 self.send(signals.stop, events.Stop(session, self._coord.error or interrupt))
         finally:
             self._services = Services(self, ())
-            for subscription in [s for s, owner in self._subscriptions.items() if owner is session]:
+            for subscription in self._owned_by(session):
                 self._disconnect(subscription)
             self._report_hook_times(time.monotonic() - self._session_start)
 

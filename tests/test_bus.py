@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 import threading
 import weakref
+from concurrent import futures
 
 import pytest
 import tensorflow as tf
@@ -362,6 +364,29 @@ def test_a_hook_that_add_hook_refuses_hears_of_nothing(sv, model):
         sv.add_hook(Mistaken())
     run_steps(sv, model, 1)
     assert (told, sv.hooks) == ([], known)
+
+
+def test_several_threads_may_add_and_remove_at_once(sv):
+    class Hears(hooks.Hook):
+        def on_step(self, supervisor, event):
+            pass
+
+    def add_and_remove():
+        for _ in range(300):
+            hook = Hears()
+            with sv.on(signals.step, lambda *_: None), sv.on(signals.stop, lambda *_: None):
+                sv.add_hook(hook)
+                sv.remove_hook(hook)
+
+    known, interval = sv.hooks, sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with futures.ThreadPoolExecutor(4) as threads:
+            for added in [threads.submit(add_and_remove) for _ in range(4)]:
+                added.result(60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert sv.hooks == known
 
 
 def test_a_hook_is_added_once(sv):
