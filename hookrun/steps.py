@@ -74,7 +74,7 @@ class StepOps:
 
     @property
     def is_forgotten(self) -> bool:
-        """True where there is a global step, nothing writes it, and something trains, as an optimizer does."""
+        """True where there is a global step, nothing writes it, and an optimizer trains."""
         if not self.counts_global_step or self._reads:
             return False
         trainable = {_variable_op(v) for v in self._graph.get_collection("trainable_variables")} - {None}

@@ -940,8 +940,8 @@ class Supervisor(Bus):
     ) -> None:
         """Stop the services and the coordinator.
 
-        This does not close the session, but for one case: that of a `SyncReplicasOptimizer` has a queue runner
-        that waits for gradients. Where queue runners alone are left after a second, closing it ends them.
+        This does not close the session, but for one case: where queue runners of a remote one alone are left
+        after a second, and a `SyncReplicasOptimizer` has one that waits for gradients, closing it ends them.
 
         Args:
           threads: Threads to join besides the Supervisor's own.
