@@ -222,7 +222,9 @@ class ManagedSession(tf.compat.v1.Session):
         if self._lost is not None:
             raise self._lost
         try:
-            return run(*args, **kwargs)
+            if self._watch is None:
+                return run(*args, **kwargs)
+            return self._watch(functools.partial(run, *args, **kwargs))
         except LOST as error:
             self._raise_lost(error)
 
