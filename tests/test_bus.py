@@ -612,6 +612,15 @@ def test_a_slow_receiver_of_what_a_hook_sends_within_a_step_is_named(model, tmp_
     assert times["the slow one"].training_secs >= 0.6
 
 
+def test_a_slow_receiver_that_is_told_before_a_save_is_named_as_no_step_runs_meanwhile(
+    model, tmp_path, caplog
+):
+    sv = hookrun.Supervisor(logdir=tmp_path, save_model_secs=0, save_model_steps=1, save_summaries_secs=0)
+    sv.on(signals.checkpoint_saving, slow(), name="the slow one")
+    run_steps(sv, model, 3)
+    assert "the slow one" in named_slow(caplog)
+
+
 def test_a_hook_that_is_slow_before_or_after_every_run_is_named(model, caplog):
     class Slow(hooks.Hook):
         def before_run(self, context):
