@@ -179,11 +179,11 @@ class Supervisor(Bus):
         self._keeps_first_state = False
         self._first_state: HookState | None = None
         self._making = threading.Lock()
-        self._recovery_wait_secs = recovery_wait_secs or 0.0
+        self._recovery_wait_secs = float(recovery_wait_secs or 0.0)
         self._graph = tf.compat.v1.get_default_graph() if graph is None else graph
         self._init_feed_dict = init_feed_dict
         self._init_fn = init_fn
-        self._stop_grace_secs = stop_grace_secs
+        self._stop_grace_secs = float(stop_grace_secs)
         self._logdir = os.fspath(logdir) if is_chief and logdir else None
         self._save_path = os.path.join(self._logdir, checkpoint_basename) if self._logdir else None
         self._save_summaries_secs = save_summaries_secs if is_chief else None
@@ -695,7 +695,9 @@ class Supervisor(Bus):
             writers.file_writer(self._summary_writer).reopen()
             self._writer_open = True
         checkpoint: str | None = None
-        maker = SessionMaker(self, master, config, max_wait_secs, self._recovery_wait_secs, self._making)
+        maker = SessionMaker(
+            self, master, config, float(max_wait_secs), self._recovery_wait_secs, self._making
+        )
         self._maker = maker
         with self._graph.as_default():
             if self._is_chief:

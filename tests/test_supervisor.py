@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf.message import DecodeError
@@ -90,6 +91,17 @@ class TestArguments:
     def test_negative_seconds_are_refused_by_name_and_value(self, graph, name):
         with pytest.raises(ValueError, match=f"{name} must be .* not -1"):
             hookrun.Supervisor(**{name: -1})
+
+    def test_seconds_may_be_a_number_of_numpy(self, model, tmp_path):
+        secs = np.float32(0.1)
+        names = ["save_summaries_secs", "save_model_secs", "recovery_wait_secs"]
+        sv = hookrun.Supervisor(logdir=tmp_path, stop_grace_secs=np.float32(30), **dict.fromkeys(names, secs))
+        saved = threading.Event()
+        with sv.managed_session("local", max_wait_secs=np.float32(60)) as sess:
+            sess.run(model.train_op)
+            sv.on(signals.checkpoint_saved, lambda *_: saved.set())
+            sess.run(model.train_op)
+            assert saved.wait(30)
 
     @pytest.mark.parametrize(
         ("arguments", "error"),
