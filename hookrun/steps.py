@@ -107,7 +107,10 @@ class StepOps:
         return None if any(read is None for read in reads) else reads
 
     def writes_variables(self, fetches: Iterable[Any], fed: Collection[int]) -> bool:
-        """True when running `fetches` writes variables, be it in a training step or not."""
+        """True when running `fetches` writes variables of the model, be it in a training step or not.
+
+        Local ones, which hold metrics, are none.
+        """
         return any(op in self._updates for op in _ancestors(fetches, fed))
 
     @staticmethod
@@ -124,7 +127,11 @@ class StepOps:
 
     @functools.cached_property
     def _updates(self) -> set[Any]:
-        return self._updates_of(op for op in self._graph.get_operations() if op.type in _VARIABLES)
+        of = self._graph.get_collection
+        local = {_variable_op(v) for v in of("local_variables")} - {_variable_op(v) for v in of("variables")}
+        return self._updates_of(
+            op for op in self._graph.get_operations() if op.type in _VARIABLES and op not in local
+        )
 
     def _updates_of(self, variables: Iterable[Any]) -> set[Any]:
         """The ops outside of v1 control flow through which a fetch writes one of `variables`."""

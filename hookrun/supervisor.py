@@ -437,7 +437,8 @@ class Supervisor(Bus):
         return run(fetches, feed_dict, options, run_metadata)
 
     def between_steps(self, timeout_secs: float | None = None) -> AbstractContextManager[bool]:
-        """Return a context manager in whose block no training step runs, and no run that writes variables.
+        """Return a context manager in whose block no training step runs, and no run that writes variables but
+        local ones.
 
         What is read of the model inside the block belongs to one step. Runs that go straight to TensorFlow
         (`run_without_hooks`, `make_callable`, queue runners) and other processes are not held up. Any
