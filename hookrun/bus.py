@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 
@@ -45,6 +46,7 @@ class Bus:
         self._is_chief = is_chief
         self._subscriptions: dict[Subscription, object] = {}
         self._hooks: list[Hook] = []
+        self._changing_hooks = threading.RLock()  # again by a signal's handler, in between
         self._run_hooks = RunHooks(self, coord)
 
     @property
@@ -182,10 +184,11 @@ class Bus:
         """
         if not any(hook is known for known in self._hooks):
             raise ValueError(f"hook is not one of the supervisor's: {hook!r}")
-        self._hooks = [known for known in self._hooks if known is not hook]
-        for subscription in [s for s, owner in self._subscriptions.items() if owner is hook]:
+        for subscription in self._owned_by(hook):
             self._disconnect(subscription)
-        self._run_hooks.update(self._subscriptions)
+        with self._changing_hooks:
+            self._hooks = [known for known in self._hooks if known is not hook]
+            self._run_hooks.update(self._subscriptions)
 
     def send(self, signal: signals.Signal, event: Any) -> None:
         """Send `signal` to its receivers, on the calling thread. An error among them stops the training.
@@ -231,16 +234,27 @@ class Bus:
 
     def _subscribe(self, hook: Hook) -> None:
         hook_state.check_names([*self._hooks, hook])
-        self._hooks.append(hook)
-        if hook.chief_only and not self._is_chief:
-            return
-        for subscription in (*subscriptions_of(hook), *run_subscriptions_of(hook)):
-            self._connect(subscription, owner=hook)
-        self._run_hooks.update(self._subscriptions)
+        subscriptions: list[Subscription] = []
+        if self._is_chief or not hook.chief_only:
+            subscriptions += [*subscriptions_of(hook), *run_subscriptions_of(hook)]
+        try:
+            for subscription in subscriptions:
+                self._connect(subscription, owner=hook)
+        except BaseException:
+            for subscription in subscriptions:
+                self._disconnect(subscription)
+            raise
+        with self._changing_hooks:
+            self._hooks.append(hook)
+            self._run_hooks.update(self._subscriptions)
 
     def _connect(self, subscription: Subscription, owner: object) -> None:
         self._subscriptions[subscription] = owner
         subscription.signal.connect(subscription, sender=self)
+
+    def _owned_by(self, owner: object) -> list[Subscription]:
+        # All at once: other threads subscribe meanwhile.
+        return [subscription for subscription, its in tuple(self._subscriptions.items()) if its is owner]
 
     def _disconnect(self, subscription: Subscription) -> None:
         if self._subscriptions.pop(subscription, self) is not self:

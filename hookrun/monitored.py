@@ -116,6 +116,7 @@ class _MonitoredSupervisor(Supervisor):
         return self._training_steps
 
     def begin(self, session: Any) -> None:
+        self._end_session_before()  # another hook failed when it was told of that
         self._coord.clear_stop()
         if self._summary_writer is not None:
             self._summary_writer.reopen()

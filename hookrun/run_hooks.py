@@ -62,7 +62,8 @@ class RunHooks:
 
     def update(self, subscriptions: Iterable[Subscription]) -> None:
         """A hook was added or removed: these subscriptions are left."""
-        self.present = any(s.signal in (_before_run, _after_run) for s in subscriptions)
+        left = tuple(subscriptions)  # at once: other threads subscribe meanwhile
+        self.present = any(s.signal in (_before_run, _after_run) for s in left)
 
     def leave_out(self, thread: threading.Thread) -> None:
         """What `thread` runs is not the program's."""

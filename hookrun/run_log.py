@@ -99,6 +99,7 @@ def event_files(logdir: str) -> Iterator[tuple[str, list[str]]]:
     for directory, subdirectories, names in os.walk(logdir):
         subdirectories.sort()
         paths = [os.path.join(directory, name) for name in sorted(names) if "tfevents" in name]
+        paths = [path for path in paths if os.path.isfile(path)]  # no pipe, nor a link to what is gone
         if paths:
             yield directory, paths
 

@@ -48,6 +48,11 @@ class ManagedSession(tf.compat.v1.Session):
         """The step after the last training step that was counted or told to hooks."""
         return self._training_steps.last_step
 
+    def catch_up(self) -> None:
+        """Have `last_step` count the training steps of which nobody heard."""
+        if not self._was_closed:
+            self._training_steps.catch_up(self)
+
     @property
     def closed(self) -> bool:
         """True once `close` was called."""
@@ -217,7 +222,9 @@ class ManagedSession(tf.compat.v1.Session):
         if self._lost is not None:
             raise self._lost
         try:
-            return run(*args, **kwargs)
+            if self._watch is None:
+                return run(*args, **kwargs)
+            return self._watch(functools.partial(run, *args, **kwargs))
         except LOST as error:
             self._raise_lost(error)
 

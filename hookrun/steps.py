@@ -21,6 +21,8 @@ _VARIABLES = frozenset({"VarHandleOp", "Variable", "VariableV2"})
 
 _RESOURCE = tf.resource.as_datatype_enum
 
+_ASSIGNMENTS = frozenset({"Assign", "AssignVariableOp"})
+
 _PASSED_ON = frozenset(
     {"Identity", "IdentityN", "Switch", "Merge", "Enter", "Exit", "NextIteration"}
     | {"RefIdentity", "RefSwitch", "RefMerge", "RefEnter", "RefExit", "RefNextIteration", "RefSelect"}
@@ -72,11 +74,12 @@ class StepOps:
 
     @property
     def is_forgotten(self) -> bool:
-        """True where there is a global step, nothing writes it, and something trains."""
+        """True where there is a global step, nothing writes it, and an optimizer trains."""
         if not self.counts_global_step or self._reads:
             return False
         trainable = {_variable_op(v) for v in self._graph.get_collection("trainable_variables")} - {None}
-        return bool(self._updates_of(self._under_any_name(trainable)))
+        updates = self._updates_of(self._under_any_name(trainable))
+        return any(op.type not in _ASSIGNMENTS for op in updates)  # an evaluation may load other weights
 
     def reached_by(self, fetches: Iterable[Any], fed: Collection[int]) -> list[Any]:
         """The step ops that running `fetches` runs.
@@ -104,7 +107,10 @@ class StepOps:
         return None if any(read is None for read in reads) else reads
 
     def writes_variables(self, fetches: Iterable[Any], fed: Collection[int]) -> bool:
-        """True when running `fetches` writes variables, be it in a training step or not."""
+        """True when running `fetches` writes variables of the model, be it in a training step or not.
+
+        Local ones, which hold metrics, are none.
+        """
         return any(op in self._updates for op in _ancestors(fetches, fed))
 
     @staticmethod
@@ -121,7 +127,11 @@ class StepOps:
 
     @functools.cached_property
     def _updates(self) -> set[Any]:
-        return self._updates_of(op for op in self._graph.get_operations() if op.type in _VARIABLES)
+        of = self._graph.get_collection
+        local = {_variable_op(v) for v in of("local_variables")} - {_variable_op(v) for v in of("variables")}
+        return self._updates_of(
+            op for op in self._graph.get_operations() if op.type in _VARIABLES and op not in local
+        )
 
     def _updates_of(self, variables: Iterable[Any]) -> set[Any]:
         """The ops outside of v1 control flow through which a fetch writes one of `variables`."""
@@ -346,7 +356,7 @@ def _build_read(op: Any, variable: Any, name: str) -> Any:
 
 def _restores(op: Any) -> bool:
     """True for an assignment of what was read from a checkpoint."""
-    if op.type not in ("Assign", "AssignVariableOp"):
+    if op.type not in _ASSIGNMENTS:
         return False
     value = op.inputs[1]
     while value.op.type in ("Identity", "Reshape", "Cast"):

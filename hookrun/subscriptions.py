@@ -23,8 +23,8 @@ _logger = logging.getLogger(__name__)
 OnError = Literal["stop", "log"]
 OnUnfed = Literal["stop", "skip"]
 
-_HELD_UP_BY = frozenset({"step", "before_run", "after_run"})
-"""The signals that are sent on training threads alone."""
+_HELD_UP_BY = frozenset({"step", "before_run", "after_run", "checkpoint_saving"})
+"""The signals that are sent on training threads alone, or while no step runs."""
 
 
 @dataclass(slots=True)

@@ -181,11 +181,11 @@ class Supervisor(Bus):
         self._keeps_first_state = False
         self._first_state: HookState | None = None
         self._making = threading.Lock()
-        self._recovery_wait_secs = recovery_wait_secs or 0.0
+        self._recovery_wait_secs = float(recovery_wait_secs or 0.0)
         self._graph = tf.compat.v1.get_default_graph() if graph is None else graph
         self._init_feed_dict = init_feed_dict
         self._init_fn = init_fn
-        self._stop_grace_secs = stop_grace_secs
+        self._stop_grace_secs = float(stop_grace_secs)
         self._logdir = os.fspath(logdir) if is_chief and logdir else None
         self._save_path = os.path.join(self._logdir, checkpoint_basename) if self._logdir else None
         self._save_summaries_secs = save_summaries_secs if is_chief else None
@@ -372,6 +372,8 @@ class Supervisor(Bus):
         """Connect a receiver; during a session its schedule starts now, and its timer if it needs one."""
         if subscription.fetches is not None:
             self._check_fetches(subscription.name, subscription.fetches)
+        if self._session is not None and subscription.signal is signals.step:
+            self._session.catch_up()
         super()._connect(subscription, owner)
         if self._session is None:
             return
@@ -437,7 +439,8 @@ class Supervisor(Bus):
         return run(fetches, feed_dict, options, run_metadata)
 
     def between_steps(self, timeout_secs: float | None = None) -> AbstractContextManager[bool]:
-        """Return a context manager in whose block no training step runs, and no run that writes variables.
+        """Return a context manager in whose block no training step runs, and no run that writes variables but
+        local ones.
 
         What is read of the model inside the block belongs to one step. Runs that go straight to TensorFlow
         (`run_without_hooks`, `make_callable`, queue runners) and other processes are not held up. Any
@@ -695,7 +698,9 @@ class Supervisor(Bus):
             writers.file_writer(self._summary_writer).reopen()
             self._writer_open = True
         checkpoint: str | None = None
-        maker = SessionMaker(self, master, config, max_wait_secs, self._recovery_wait_secs, self._making)
+        maker = SessionMaker(
+            self, master, config, float(max_wait_secs), self._recovery_wait_secs, self._making
+        )
         self._maker = maker
         with self._graph.as_default():
             if self._is_chief:
@@ -786,7 +791,7 @@ class Supervisor(Bus):
             step = None
         steps.start(step or 0)
         self._session_start = time.monotonic()
-        for subscription in self._subscriptions:
+        for subscription in tuple(self._subscriptions):
             subscription.start(step or 0)
         adopted = made is not None and made.how == "adopted"
         restored_from = None if made is None or adopted else made.checkpoint
@@ -941,7 +946,7 @@ class Supervisor(Bus):
         """Stop the services and the coordinator.
 
         This does not close the session, but for one case: where queue runners of a remote one alone are left
-        after a second, closing it ends them. That of a `SyncReplicasOptimizer` waits for gradients.
+        after a second, and a `SyncReplicasOptimizer` has one that waits for gradients, closing it ends them.
 
         Args:
           threads: Threads to join besides the Supervisor's own.
@@ -957,7 +962,10 @@ class Supervisor(Bus):
         if close_summary_writer is None:
             close_summary_writer = self._owns_summary_writer
         session = self._session if self._made is not None and not ignore_live_threads else None
-        to_close = session if session is not None and session.sess_str else None
+        waits_for_gradients = any(
+            op.type.endswith("AccumulatorTakeGradient") for op in self._graph.get_operations()
+        )
+        to_close = session if session is not None and session.sess_str and waits_for_gradients else None
         self._end(threads, close_summary_writer, ignore_live_threads, to_close, None, stays_open=True)
 
     def _end(
@@ -1010,7 +1018,7 @@ class Supervisor(Bus):
                 self.send(signals.stop, events.Stop(session, self._coord.error or interrupt))
         finally:
             self._services = Services(self, ())
-            for subscription in [s for s, owner in self._subscriptions.items() if owner is session]:
+            for subscription in self._owned_by(session):
                 self._disconnect(subscription)
             self._report_hook_times(time.monotonic() - self._session_start)
 

@@ -53,7 +53,7 @@ class TimerThread(threading.Thread):
     ) -> None:
         super().__init__(name=name, daemon=True)
         self._coord = coord
-        self._interval_secs = interval_secs
+        self._interval_secs = None if interval_secs is None else float(interval_secs)  # of numpy's also
         self._call = target
         self._graph = graph
         self._clock = clock

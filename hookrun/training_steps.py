@@ -56,6 +56,7 @@ class TrainingSteps:
         self.listening: tuple[object, Listeners | None] = (None, None)
         """Those who heard of training steps, and the `state` that `signals.step` had when they did."""
         self._step = 0
+        self._is_behind = False
         self._increment: int | None = None
         self._call_each = signals.step.call_each
 
@@ -133,9 +134,19 @@ class TrainingSteps:
 
     def count(self) -> None:
         """A training step was run of which nobody hears."""
-        if not self._step_ops.counts_global_step:
+        if self._step_ops.counts_global_step:
+            self._is_behind = True
+            return
+        with self._lock:
+            self._step += 1
+
+    def catch_up(self, session: ManagedSession) -> None:
+        """Read the global step, if training steps were run of which nobody heard."""
+        if self._is_behind:
+            self._is_behind = False
+            step = self._supervisor.read_global_step(session) or 0
             with self._lock:
-                self._step += 1
+                self._step = max(self._step, step)
 
     def done(
         self,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 import threading
 import weakref
+from concurrent import futures
 
 import pytest
 import tensorflow as tf
@@ -64,6 +66,23 @@ def test_a_receiver_that_an_earlier_one_removes_does_not_hear_of_that_step(sv, m
     signals.step.connect(weakly, sender=sv)
     run_steps(sv, model, 2)
     assert told == [("removed", 1), ("left", 1), ("weakly", 1), ("left", 2)]
+
+
+@pytest.mark.parametrize("with_fetches", [True, False])
+def test_a_schedule_that_begins_after_steps_of_which_nobody_heard_has_the_same_steps(sv, model, with_fetches):
+    told = []
+    with sv.managed_session() as sess:
+        for _ in range(25):
+            sess.run(model.train_op)
+        sv.on(
+            signals.step,
+            lambda _, event: told.append(event.global_step),
+            every_steps=10,
+            fetches=model.loss if with_fetches else None,
+        )
+        for _ in range(25):
+            sess.run(model.train_op)
+    assert told == [30, 40, 50]
 
 
 def test_a_handle_is_a_context_manager(sv, model):
@@ -328,6 +347,48 @@ def test_add_hook_and_remove_hook(sv, model):
     assert told == [2]
 
 
+def test_a_hook_that_add_hook_refuses_hears_of_nothing(sv, model):
+    told = []
+
+    class Mistaken(hooks.Hook):
+        fetches = "nowhere:0"
+
+        def on_session_created(self, supervisor, event):
+            told.append("created")
+
+        def on_step(self, supervisor, event):
+            told.append("step")
+
+    known = sv.hooks
+    with pytest.raises(ValueError, match=r"Mistaken.on_step cannot fetch 'nowhere:0'"):
+        sv.add_hook(Mistaken())
+    run_steps(sv, model, 1)
+    assert (told, sv.hooks) == ([], known)
+
+
+def test_several_threads_may_add_and_remove_at_once(sv):
+    class Hears(hooks.Hook):
+        def on_step(self, supervisor, event):
+            pass
+
+    def add_and_remove():
+        for _ in range(300):
+            hook = Hears()
+            with sv.on(signals.step, lambda *_: None), sv.on(signals.stop, lambda *_: None):
+                sv.add_hook(hook)
+                sv.remove_hook(hook)
+
+    known, interval = sv.hooks, sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with futures.ThreadPoolExecutor(4) as threads:
+            for added in [threads.submit(add_and_remove) for _ in range(4)]:
+                added.result(60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert sv.hooks == known
+
+
 def test_a_hook_is_added_once(sv):
     hook = hooks.Hook()
     sv.add_hook(hook)
@@ -549,6 +610,15 @@ def test_a_slow_receiver_of_what_a_hook_sends_within_a_step_is_named(model, tmp_
     times = {row.name: row for row in sv.hook_times()}
     assert "the slow one" in named_slow(caplog)
     assert times["the slow one"].training_secs >= 0.6
+
+
+def test_a_slow_receiver_that_is_told_before_a_save_is_named_as_no_step_runs_meanwhile(
+    model, tmp_path, caplog
+):
+    sv = hookrun.Supervisor(logdir=tmp_path, save_model_secs=0, save_model_steps=1, save_summaries_secs=0)
+    sv.on(signals.checkpoint_saving, slow(), name="the slow one")
+    run_steps(sv, model, 3)
+    assert "the slow one" in named_slow(caplog)
 
 
 def test_a_hook_that_is_slow_before_or_after_every_run_is_named(model, caplog):

@@ -264,6 +264,12 @@ def test_verify_reads_the_meta_file_too_which_no_run_needs(run, tmp_path, left, 
     assert run("verify")[0] == 0
 
 
+def test_what_is_called_like_an_event_file_and_is_no_file_is_left_out(run, logdir):
+    os.mkfifo(logdir / "events.out.tfevents.pipe")
+    (logdir / "events.out.tfevents.gone").symlink_to("nowhere")
+    assert main(["verify", str(logdir)]) == 0
+
+
 def test_a_torn_last_record_is_told_and_is_no_damage(run, tmp_path):
     (events,) = (tmp_path / "run").glob("events.*")
     events.write_bytes(events.read_bytes()[:-3])

@@ -240,6 +240,23 @@ def test_a_lost_session_and_the_next_one_are_told_of(model):
     assert [type(each[1]) for each in told if each[0] == "stop"] == [tf.errors.AbortedError, type(None)]
 
 
+def test_a_session_that_another_hook_fails_to_begin_with_is_stopped_before_the_next_one(model):
+    told = []
+
+    class Aborts(train.SessionRunHook):
+        failed = False
+
+        def after_create_session(self, session, coord):
+            if not self.failed:
+                self.failed = True
+                raise tf.errors.AbortedError(None, None, "the worker went away")
+
+    hook = hookrun.as_session_run_hook(Recorder(told))
+    with train.MonitoredTrainingSession(hooks=[hook, Aborts()]) as sess:
+        sess.run(model.train_op)
+    assert [each[0] for each in told] == ["created", "stop", "created", 1, "stop"]
+
+
 def test_the_example_runs(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (block,) = re.findall(r"```python\n(.*?)```", hookrun.as_session_run_hook.__doc__, re.DOTALL)

@@ -13,6 +13,7 @@ import tensorflow as tf
 import hookrun
 from hookrun import hooks, signals
 from hookrun.gate import StepGate
+from hookrun.recovery import call_while_answered
 
 BOUND_SECS = 30.0
 
@@ -208,6 +209,22 @@ def test_callables_and_partial_runs_go_straight_to_tensorflow(graph, model):
         assert sess.partial_run(handle, rated, {rate: 0.25}) == 0.25
         assert sess.run(model.global_step) == 3
     assert told == []
+
+
+def test_what_a_callable_runs_at_the_end_of_a_remote_session_is_waited_for_as_every_run(graph, monkeypatch):
+    watched = []
+
+    def watch(name, call, *arguments):
+        watched.append(name)
+        return call_while_answered(name, call, *arguments)
+
+    monkeypatch.setattr("hookrun.session.call_while_answered", watch)
+    one = tf.constant(1)
+    sv = hookrun.Supervisor()
+    sv.on(signals.stop, lambda _, event: event.session.make_callable(one)())
+    with sv.managed_session("local"):
+        pass
+    assert watched == ["hookrun-session-last-run"]
 
 
 def test_eval_and_operation_run_go_through_it(sv, model, told):

@@ -670,6 +670,14 @@ class TestAForgottenGlobalStep:
             pass
         assert "Nothing advances" not in caplog.text
 
+    def test_is_no_evaluation_that_loads_other_weights(self, use_resource, caplog):
+        counter(use_resource)
+        weights(use_resource).assign(tf1.placeholder(tf.float32, [3]))
+        sv, _ = supervisor()
+        with sv.managed_session():
+            pass
+        assert "Nothing advances" not in caplog.text
+
 
 class TestWhatIsNoStep:
     @pytest.fixture

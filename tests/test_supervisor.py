@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf.message import DecodeError
@@ -90,6 +91,17 @@ class TestArguments:
     def test_negative_seconds_are_refused_by_name_and_value(self, graph, name):
         with pytest.raises(ValueError, match=f"{name} must be .* not -1"):
             hookrun.Supervisor(**{name: -1})
+
+    def test_seconds_may_be_a_number_of_numpy(self, model, tmp_path):
+        secs = np.float32(0.1)
+        names = ["save_summaries_secs", "save_model_secs", "recovery_wait_secs"]
+        sv = hookrun.Supervisor(logdir=tmp_path, stop_grace_secs=np.float32(30), **dict.fromkeys(names, secs))
+        saved = threading.Event()
+        with sv.managed_session("local", max_wait_secs=np.float32(60)) as sess:
+            sess.run(model.train_op)
+            sv.on(signals.checkpoint_saved, lambda *_: saved.set())
+            sess.run(model.train_op)
+            assert saved.wait(30)
 
     @pytest.mark.parametrize(
         ("arguments", "error"),
@@ -561,11 +573,13 @@ class TestEnd:
             sess.run(model.train_op)
         assert time.monotonic() - started < 30
 
-    def test_a_remote_session_is_closed_where_queue_runners_alone_are_left_unless_they_are_ignored(self):
-        source, queue = tf.queue.FIFOQueue(1, tf.int32), tf.queue.FIFOQueue(1, tf.int32)
-        let_go = source.enqueue(1)
+    def test_a_remote_session_is_closed_where_what_waits_for_gradients_alone_is_left_unless_it_is_ignored(
+        self,
+    ):
+        gradients, queue = tf.compat.v1.ConditionalAccumulator(tf.float32), tf.queue.FIFOQueue(1, tf.float32)
+        let_go = gradients.apply_grad(1.0)
         no_op = tf.no_op()
-        runner = tf.compat.v1.train.QueueRunner(queue, [queue.enqueue(source.dequeue())], no_op, no_op)
+        runner = tf.compat.v1.train.QueueRunner(queue, [queue.enqueue(gradients.take_grad(1))], no_op, no_op)
         tf.compat.v1.train.add_queue_runner(runner)
 
         sv = hookrun.Supervisor(stop_grace_secs=60)
@@ -585,6 +599,29 @@ class TestEnd:
         sess.run(let_go)  # the session is open
         for thread in runners:
             thread.join(30)
+        sess.close()
+
+    def test_a_remote_session_stays_open_where_a_queue_runner_takes_its_time(self):
+        begun, let_go = threading.Event(), threading.Event()
+
+        def slowly():
+            begun.set()
+            return let_go.wait(30)
+
+        queue = tf.queue.FIFOQueue(9, tf.bool)
+        runner = tf.compat.v1.train.QueueRunner(
+            queue, [queue.enqueue(tf.numpy_function(slowly, [], tf.bool))]
+        )
+        tf.compat.v1.train.add_queue_runner(runner)
+        one = tf.constant(1)
+        sv = hookrun.Supervisor(stop_grace_secs=30)
+        sess = sv.prepare_or_wait_for_session("local")
+        begun.wait(30)
+        timer = threading.Timer(1.5, let_go.set)  # later than what waits for gradients alone is waited for
+        timer.start()
+        sv.stop()
+        timer.join()
+        assert sess.run(one) == 1
         sess.close()
 
     @staticmethod

@@ -191,6 +191,7 @@ class CheckpointHook(Hook):
                     return
                 if not at_end and _has_failed(supervisor):  # one that was told of it
                     return
+                step = supervisor.read_global_step(session)  # one that was told of it may train
                 state = self._state_to_save(supervisor, session)
                 if state is None:
                     return

@@ -492,6 +492,18 @@ def test_a_receiver_may_refuse_a_save_that_of_the_end_too(model, tmp_path, caplo
     assert "The model is not saved at step 5: the step is odd" in caplog.text
 
 
+@pytest.mark.parametrize("background", [True, False])
+def test_a_checkpoint_is_named_by_the_step_that_it_holds_when_who_is_told_of_the_save_trains(
+    model, tmp_path, background
+):
+    saving = hooks.CheckpointHook(every_steps=2, background=background)
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[saving])
+    sv.on(signals.checkpoint_saving, lambda _, event: event.session.run(model.train_op))
+    train(sv, model, 2)
+    step = tf.train.load_variable(str(tmp_path / "model.ckpt-3"), "global_step")
+    assert (steps_saved(tmp_path), step) == ([3], 3)
+
+
 @pytest.mark.timeout(60)
 def test_who_is_told_of_a_checkpoint_may_wait_for_the_step_that_waits_to_save(model, tmp_path):
     sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.CheckpointHook(every_steps=1)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -79,6 +80,23 @@ def test_no_training_step_runs_while_the_model_is_measured(model):
         sv.request_stop()
         thread.join()
     assert len(seen) >= 3 and set(seen) == {0}
+
+
+def test_metrics_may_be_updated_by_several_threads_while_no_step_runs(model):
+    mean, update = tf.compat.v1.metrics.mean(model.loss)
+
+    def evaluate(sess):
+        threads = futures.ThreadPoolExecutor(2)
+        try:
+            for updated in [threads.submit(sess.run, update) for _ in range(4)]:
+                updated.result(20)
+        finally:
+            threads.shutdown(wait=False)
+        return {"mean": sess.run(mean)}
+
+    sv = hookrun.Supervisor(hooks=[hooks.EvaluationHook(evaluate, every_steps=1)])
+    train(sv, model, 2)
+    assert "mean" in sv.metrics
 
 
 def test_every_so_many_seconds_it_evaluates_at_the_step_after(model):
