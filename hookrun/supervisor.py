@@ -151,9 +151,7 @@ class Supervisor(Bus):
           OSError: If `logdir` cannot be made or written to.
         """
         if tf.executing_eagerly():
-            raise RuntimeError(
-                "Supervisors are incompatible with eager execution. Make it inside `with graph.as_default():`"
-            )
+            raise RuntimeError("Supervisors are incompatible with eager execution.")
         if graph is not None and not isinstance(graph, tf.Graph):
             raise TypeError(f"graph must be a tf.Graph or None, not {graph!r}")
         if logdir is not None and not isinstance(logdir, (str, os.PathLike)):
