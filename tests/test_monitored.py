@@ -222,39 +222,30 @@ def test_a_run_of_the_hooks_own_is_no_step(model):
     assert steps == [1, 3]
 
 
-def test_a_lost_session_and_the_next_one_are_told_of(model):
+@pytest.mark.parametrize(
+    ("failing", "before"),
+    [("after_run", ["created", 1, "stop"]), ("after_create_session", ["created", "stop"])],
+)
+def test_the_end_of_a_session_that_another_hook_loses_is_told_before_the_next_one(model, failing, before):
     told = []
 
     class Aborts(train.SessionRunHook):
         failed = False
 
-        def after_run(self, context, values):
+        def fail(self, *args):
             if not self.failed:
                 self.failed = True
                 raise tf.errors.AbortedError(None, None, "the worker went away")
 
+    aborts = Aborts()
+    setattr(aborts, failing, aborts.fail)
     hook = hookrun.as_session_run_hook(Recorder(told))
-    with train.MonitoredTrainingSession(hooks=[hook, Aborts()]) as sess:
+    with train.MonitoredTrainingSession(hooks=[hook, aborts]) as sess:
         sess.run(model.train_op)
-    assert [each[0] for each in told] == ["created", 1, "stop", "created", 1, "stop"]
-    assert [type(each[1]) for each in told if each[0] == "stop"] == [tf.errors.AbortedError, type(None)]
-
-
-def test_a_session_that_another_hook_fails_to_begin_with_is_stopped_before_the_next_one(model):
-    told = []
-
-    class Aborts(train.SessionRunHook):
-        failed = False
-
-        def after_create_session(self, session, coord):
-            if not self.failed:
-                self.failed = True
-                raise tf.errors.AbortedError(None, None, "the worker went away")
-
-    hook = hookrun.as_session_run_hook(Recorder(told))
-    with train.MonitoredTrainingSession(hooks=[hook, Aborts()]) as sess:
-        sess.run(model.train_op)
-    assert [each[0] for each in told] == ["created", "stop", "created", 1, "stop"]
+    assert [each[0] for each in told] == [*before, "created", 1, "stop"]
+    if failing == "after_run":
+        errors = [type(each[1]) for each in told if each[0] == "stop"]
+        assert errors == [tf.errors.AbortedError, type(None)]
 
 
 def test_the_example_runs(model, tmp_path, monkeypatch):
