@@ -47,9 +47,9 @@ from hookrun.logs import log_to_console
 
 if TYPE_CHECKING:
     from hookrun import cluster, events, hooks, signals, testing, triggers, writers
-    from hookrun.monitored import as_session_run_hook
-    from hookrun.recovery import SessionLostError
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.monitored import as_session_run_hook
+    from hookrun.graph.recovery import SessionLostError
+    from hookrun.graph.supervisor import Supervisor
 
 __all__ = [
     "SessionLostError",
@@ -71,9 +71,9 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package's
     _HOMES = {
-        "SessionLostError": "recovery",
-        "Supervisor": "supervisor",
-        "as_session_run_hook": "monitored",
+        "SessionLostError": "graph.recovery",
+        "Supervisor": "graph.supervisor",
+        "as_session_run_hook": "graph.monitored",
         "cluster": None,
         "events": None,
         "hooks": None,

@@ -2,6 +2,6 @@
 
 import sys
 
-from hookrun.cli import main
+from hookrun.logdir.cli import main
 
 sys.exit(main())

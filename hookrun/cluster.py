@@ -37,8 +37,8 @@ from typing import Any
 import tensorflow as tf
 
 from hookrun import events
-from hookrun.arguments import check_secs
-from hookrun.hooks.base import Hook
+from hookrun.runtime.arguments import check_secs
+from hookrun.runtime.hook import Hook
 
 __all__ = ["ReleaseParameterServersHook", "Task", "run_parameter_server", "target_of"]
 

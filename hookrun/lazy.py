@@ -17,14 +17,14 @@ def names_of(
 
     Args:
       package: The package's `__name__`.
-      homes: For each name the module of the package that has it; None where it is a module itself.
+      homes: For each name the module that has it, relative to the package; None where it is a module itself.
     """
 
     def get(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         home = homes[name]
-        value = importlib.import_module(f"{package}.{home or name}")
+        value = importlib.import_module(f".{home or name}", package)
         if home is not None:
             value = getattr(value, name)
         setattr(sys.modules[package], name, value)

@@ -37,8 +37,8 @@ from typing import Any
 import tensorflow as tf
 
 from hookrun import signals
+from hookrun.graph.supervisor import Supervisor
 from hookrun.hooks import CheckpointHook, Hook
-from hookrun.supervisor import Supervisor
 
 __all__ = ["FakeClock", "RecordingHook", "run_steps"]
 

@@ -19,7 +19,8 @@ import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import cli, events, hooks, signals, testing, triggers, writers
+from hookrun import events, hooks, signals, testing, triggers, writers
+from hookrun.logdir import cli
 from tests.cluster.processes import free_ports
 
 ROOT = Path(__file__).parent.parent

@@ -39,7 +39,6 @@ from hookrun.lazy import names_of
 
 if TYPE_CHECKING:
     from hookrun.hooks import retention
-    from hookrun.hooks.base import Hook
     from hookrun.hooks.callback import CallbackHook
     from hookrun.hooks.checkpoint import CheckpointHook
     from hookrun.hooks.early_stopping import EarlyStoppingHook
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
     from hookrun.hooks.stop_at_step import StopAtStepHook
     from hookrun.hooks.summary import SummaryHook
     from hookrun.hooks.trace import TraceHook
+    from hookrun.runtime.hook import Hook
 
 __all__ = [
     "CallbackHook",
@@ -94,7 +94,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
         "EvaluationHook": "evaluation",
         "HParamsHook": "hparams",
         "HeartbeatHook": "heartbeat",
-        "Hook": "base",
+        "Hook": ".runtime.hook",
         "LearningRateHook": "learning_rate",
         "LoggingHook": "logging",
         "MovingAverageHook": "moving_average",

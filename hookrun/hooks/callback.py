@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hookrun import signals
-from hookrun.hooks.base import Hook
-from hookrun.subscriptions import OnUnfed
+from hookrun.runtime.hook import Hook
+from hookrun.runtime.subscriptions import OnUnfed
 from hookrun.triggers import schedule
 
 __all__ = ["CallbackHook"]

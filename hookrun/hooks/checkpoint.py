@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from hookrun import events, signals, triggers, writers
-from hookrun.checkpoints import CheckpointDirectory, policy_of
-from hookrun.hook_state import HookState
-from hookrun.hooks.base import Hook
-from hookrun.hooks.retention import Policy
-from hookrun.snapshots import Snapshots, can_snapshot, saves_as_tensorflow
+from hookrun.checkpoints.directory import CheckpointDirectory, policy_of
+from hookrun.checkpoints.retention import Policy
+from hookrun.graph.snapshots import Snapshots, can_snapshot, saves_as_tensorflow
+from hookrun.runtime.hook import Hook
+from hookrun.runtime.hook_state import HookState
 
 if TYPE_CHECKING:
-    from hookrun.session import ManagedSession
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.session import ManagedSession
+    from hookrun.graph.supervisor import Supervisor
 
 __all__ = ["CheckpointHook"]
 
@@ -51,7 +51,7 @@ class CheckpointHook(Hook):
     All that is saved belongs to one training step, that of the checkpoint's name. The values are taken
     between two steps, and written on a thread of their own while training goes on; a save that is due
     meanwhile waits for it. That takes the memory of one more copy of the variables. A model that cannot be
-    taken so (see `hookrun.snapshots.can_snapshot`) is written between two steps. The variables of a
+    taken so (see `hookrun.graph.snapshots.can_snapshot`) is written between two steps. The variables of a
     parameter server change under the hands of other workers all the same. A step that blocks for more than
     30 s is warned of and not waited for.
 

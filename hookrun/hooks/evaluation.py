@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from hookrun import events
-from hookrun.formatting import format_values
-from hookrun.hooks.base import Hook
+from hookrun.runtime.hook import Hook
 from hookrun.triggers import schedule
 from hookrun.writers import flush_soon
+from hookrun.writers.formatting import format_values
 
 if TYPE_CHECKING:
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.supervisor import Supervisor
 
 __all__ = ["EvaluationHook"]
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from hookrun import events
-from hookrun.hooks.base import Hook
-from hookrun.step_rate import StepRate
+from hookrun.runtime.hook import Hook
+from hookrun.runtime.step_rate import StepRate
 from hookrun.triggers import schedule
 
 if TYPE_CHECKING:
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.supervisor import Supervisor
 
 __all__ = ["HeartbeatHook"]
 

@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from hookrun import events, writers
-from hookrun.hooks.base import Hook
+from hookrun.runtime.hook import Hook
 
 if TYPE_CHECKING:
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.supervisor import Supervisor
 
 __all__ = ["HParamsHook"]
 

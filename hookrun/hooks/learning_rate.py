@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from hookrun import events, signals
-from hookrun.hooks.base import Hook
+from hookrun.runtime.hook import Hook
 from hookrun.triggers import schedule
 
 if TYPE_CHECKING:
-    from hookrun.subscriptions import Handle
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.subscriptions import Handle
 
 __all__ = ["LearningRateHook"]
 

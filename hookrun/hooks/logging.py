@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hookrun import events
-from hookrun.formatting import format_values
-from hookrun.hooks.base import Hook
-from hookrun.step_rate import StepRate
+from hookrun.runtime.hook import Hook
+from hookrun.runtime.step_rate import StepRate
 from hookrun.triggers import required, schedule
+from hookrun.writers.formatting import format_values
 
 if TYPE_CHECKING:
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.supervisor import Supervisor
 
 __all__ = ["LoggingHook"]
 

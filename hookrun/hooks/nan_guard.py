@@ -10,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from hookrun import events
-from hookrun.hooks.base import Hook
+from hookrun.runtime.hook import Hook
 from hookrun.triggers import schedule
 
 if TYPE_CHECKING:
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.supervisor import Supervisor
 
 __all__ = ["NanGuardHook"]
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from hookrun import events
-from hookrun.hooks.base import Hook
+from hookrun.runtime.hook import Hook
 
 if TYPE_CHECKING:
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.supervisor import Supervisor
 
 __all__ = ["PreemptionHook"]
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from hookrun import events, tf_internals
-from hookrun.hooks.base import Hook
+from hookrun import events
+from hookrun.graph import tf_internals
+from hookrun.runtime.hook import Hook
 from hookrun.triggers import NextStep, required, schedule
 
 if TYPE_CHECKING:
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.supervisor import Supervisor
 
 __all__ = ["ProfilerHook"]
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 from tqdm import tqdm
 
 from hookrun import events
-from hookrun.formatting import format_values
-from hookrun.hooks.base import Hook
+from hookrun.runtime.hook import Hook
 from hookrun.triggers import schedule
+from hookrun.writers.formatting import format_values
 
 if TYPE_CHECKING:
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.supervisor import Supervisor
 
 __all__ = ["ProgressHook"]
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hookrun import events
-from hookrun.hooks.base import Hook
+from hookrun.runtime.hook import Hook
 
 if TYPE_CHECKING:
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.supervisor import Supervisor
 
 __all__ = ["QueueRunnerHook"]
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from hookrun import events
-from hookrun.hooks.base import Hook
+from hookrun.runtime.hook import Hook
 
 if TYPE_CHECKING:
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.supervisor import Supervisor
 
 __all__ = ["SessionRunHookAdapter"]
 

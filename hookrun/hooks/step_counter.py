@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from hookrun import events, signals
-from hookrun.hooks.base import Hook
-from hookrun.step_rate import StepRate
+from hookrun.runtime.hook import Hook
+from hookrun.runtime.step_rate import StepRate
 from hookrun.writers import flush_tick
 
 if TYPE_CHECKING:
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.supervisor import Supervisor
 
 __all__ = ["HOOK_TIMES", "StepCounterHook"]
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from hookrun import events
-from hookrun.graph_ops import check_summary_op
-from hookrun.hooks.base import Hook
-from hookrun.steps import StepOps
+from hookrun.graph.graph_ops import check_summary_op
+from hookrun.graph.steps import StepOps
+from hookrun.runtime.hook import Hook
 from hookrun.triggers import Trigger, schedule
 from hookrun.writers import MultiWriter, flush_tick
 
 if TYPE_CHECKING:
-    from hookrun.session import ManagedSession
-    from hookrun.supervisor import Supervisor
+    from hookrun.graph.session import ManagedSession
+    from hookrun.graph.supervisor import Supervisor
 
 __all__ = ["SummaryHook"]
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
-from hookrun.formatting import format_values
+from hookrun.writers.formatting import format_values
 from hookrun.writers.scalar_writer import ScalarWriter
 
 __all__ = ["ConsoleWriter"]

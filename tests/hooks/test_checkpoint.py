@@ -12,8 +12,10 @@ import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import checkpoints, hook_state, hooks, signals, triggers
+from hookrun import hooks, signals, triggers
+from hookrun.checkpoints import directory
 from hookrun.hooks.retention import BestN, LatestN
+from hookrun.runtime import hook_state
 
 
 def test_a_checkpoint_is_an_ordinary_one_named_by_its_step(model, tmp_path):
@@ -343,7 +345,7 @@ class TestStorage:
                 raise OSError(5, "Input/output error")
             real(descriptor)
 
-        monkeypatch.setattr(checkpoints.os, "fsync", fsync)
+        monkeypatch.setattr(directory.os, "fsync", fsync)
         return steps
 
     @pytest.mark.parametrize("background", [True, False])
@@ -418,7 +420,7 @@ def test_an_error_behind_the_training_stops_it(model, tmp_path, monkeypatch, cap
     def broken(*args, **kwargs):
         raise ZeroDivisionError("in the writer")
 
-    monkeypatch.setattr(checkpoints.CheckpointDirectory, "add", broken)
+    monkeypatch.setattr(directory.CheckpointDirectory, "add", broken)
     sv = hookrun.Supervisor(logdir=tmp_path, save_model_steps=1, **NEVER)
     with pytest.raises(ZeroDivisionError, match="in the writer"), sv.managed_session() as sess:
         while True:

@@ -1,0 +1,350 @@
+"""Which checkpoint a run starts from: the newest intact one.
+
+A logdir may hold checkpoints of several base names; those of the Supervisor's `checkpoint_basename` are
+its own. They are found by their files and by the state file (`checkpoint`), whose paths are looked up by
+their last component in the logdir first: it may have been moved, or come from another machine. They are
+tried in this order, the higher step first within each line, until one is intact:
+
+1. Those newer than what the state file names as newest, if they were saved after it was written and it
+   does not list them: the process was killed before it could.
+2. What the state file names as newest, also when it was made to name an older step by hand.
+3. The older ones.
+4. The remaining newer ones: what is left of training that was given up by 2.
+
+Without a state file that can be read and names one of its own, all are tried by step. Where there is none
+of its own, what the state file names is followed, as TensorFlow does.
+
+Each one passed over is logged as a warning. Nothing is deleted, moved or written.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+import re
+from collections.abc import Collection, Set
+
+import crc32c
+import tensorflow as tf
+
+from hookrun.runtime import hook_state
+
+__all__ = [
+    "candidates",
+    "named_in",
+    "newest_intact",
+    "not_yet_named",
+    "save_paths_in",
+    "session_source",
+    "verify",
+]
+
+_logger = logging.getLogger(__name__)
+
+_STATE_FILE = "checkpoint"
+_PART = re.compile(r"(.+)(?:\.index|\.data-\d{5,}-of-\d{5,})")
+_CANNOT_READ = (tf.errors.OpError, OSError, IndexError, RuntimeError, ValueError)
+"""What TensorFlow's checkpoint reader raises: errors of its own, and those its bindings translate to."""
+
+_FOOTER_SIZE, _MAGIC_SIZE = 48, 8
+_VARINT = rb"([\x80-\xff]{1,9}[\x01-\x7f]|[\x00-\x7f])"
+_HANDLES = _VARINT * 4 + rb"\x00*\Z"
+"""The two handles at the begin of a table's footer: four varints, none longer than it need be, and zeros."""
+
+
+def newest_intact(save_path: str) -> str | None:
+    """Find the checkpoint to start from, and log a warning for each one passed over.
+
+    Args:
+      save_path: Logdir and base name of the checkpoints, as `Supervisor.save_path`.
+
+    Returns:
+      Its prefix, as `tf.compat.v1.train.Saver.restore` takes it; None where there is no checkpoint.
+
+    Raises:
+      tf.errors.DataLossError: If there are checkpoints and none is intact; it lists what was tried, and why
+        each one failed.
+    """
+    logdir = _Logdir(save_path)
+    failed: dict[str, str] = {}
+    for prefix in logdir.candidates():
+        reason = verify(prefix)
+        if reason is None:
+            logdir.explain(prefix, failed)
+            return prefix
+        _logger.warning("Checkpoint %s is passed over: %s", prefix, reason)
+        failed[prefix] = reason
+    if failed:
+        tried = "\n  ".join(f"{prefix}: {reason}" for prefix, reason in failed.items())
+        raise tf.errors.DataLossError(
+            None,
+            None,
+            f"None of the checkpoints of {save_path} is intact, and the training does not start anew while "
+            f"they are there. Tried, from the newest:\n  {tried}",
+        )
+    return None
+
+
+def candidates(save_path: str) -> list[str]:
+    """The checkpoints that a run may start from, in the order in which they are tried.
+
+    Args:
+      save_path: Logdir and base name of the checkpoints, as `Supervisor.save_path`.
+    """
+    return _Logdir(save_path).candidates()
+
+
+def save_paths_in(directory: str) -> list[str]:
+    """The paths of the checkpoints in a directory without their steps: one for each base name.
+
+    Args:
+      directory: A logdir.
+    """
+    prefixes = {os.path.basename(path) for path in named_in(directory)[:1]}
+    if tf.io.gfile.isdir(directory):
+        prefixes |= _prefixes_of(set(tf.io.gfile.listdir(directory)))
+    return sorted({os.path.join(directory, re.sub(r"-\d+$", "", prefix)) for prefix in prefixes})
+
+
+def named_in(directory: str) -> list[str]:
+    """What the state file in `directory` names, from the newest; nothing where it cannot be read."""
+    try:
+        state = tf.train.get_checkpoint_state(directory)
+    except ValueError:  # it names none, or is no text
+        return []
+    if state is None:
+        return []
+    newest = state.model_checkpoint_path
+    return list(dict.fromkeys([newest, *reversed(state.all_model_checkpoint_paths)]))
+
+
+def not_yet_named(save_path: str) -> list[str]:
+    """The checkpoints that killed processes saved and could not name in the state file, the oldest first.
+
+    Args:
+      save_path: Logdir and base name of the checkpoints, as `Supervisor.save_path`.
+    """
+    logdir = _Logdir(save_path)
+    return [prefix for prefix in logdir.candidates() if logdir.is_not_yet_named(prefix)][::-1]
+
+
+def session_source(logdir: str | None, checkpoint: str | None) -> dict[str, str | None]:
+    """The arguments by which a `SessionManager` restores `checkpoint`.
+
+    Args:
+      logdir: What the Supervisor would pass as `checkpoint_dir`.
+      checkpoint: What `newest_intact` returned.
+
+    Returns:
+      `checkpoint_dir` where the manager finds the same checkpoint there by itself, or waits for one;
+      `checkpoint_filename_with_path` otherwise.
+    """
+    if checkpoint is not None and logdir is not None:
+        named = named_in(logdir)
+        if not named or os.path.realpath(named[0]) != os.path.realpath(checkpoint):
+            return {"checkpoint_filename_with_path": checkpoint}
+    return {"checkpoint_dir": logdir}
+
+
+def verify(prefix: str) -> str | None:
+    """Read every byte of a checkpoint, one tensor at a time.
+
+    A file of TensorFlow's first format, before V2, is not read: it is taken to be intact.
+
+    Args:
+      prefix: The checkpoint, as `tf.compat.v1.train.Saver.restore` takes it.
+
+    Returns:
+      What is damaged, naming the file; None if the checkpoint is intact.
+    """
+    for check in (_check_files, _check_hook_state, _check_tensors, _check_unread_of_index):
+        reason = check(prefix)
+        if reason is not None:
+            return reason
+    return None
+
+
+class _Logdir:
+    """The checkpoints of a base name in a directory, and what its state file says of them."""
+
+    def __init__(self, save_path: str) -> None:
+        self._directory, basename = os.path.split(save_path)
+        self._own = re.compile(rf"{re.escape(basename)}(?:-(\d+))?")
+        self._state_file = os.path.join(self._directory, _STATE_FILE)
+        self._files = set(tf.io.gfile.listdir(self._directory) if tf.io.gfile.isdir(self._directory) else ())
+        self._on_disk = {os.path.join(self._directory, name) for name in _prefixes_of(self._files)}
+        self._named = [self._found(path) for path in named_in(self._directory)]
+
+    def candidates(self) -> list[str]:
+        """The checkpoints in the order in which they are tried."""
+        own = [prefix for prefix in self._on_disk.union(self._named) if self._is_own(prefix)]
+        if not own:
+            return self._named
+        return sorted(own, key=lambda prefix: (self._rank(prefix), -self._step(prefix), prefix))
+
+    def explain(self, chosen: str, failed: Collection[str]) -> None:
+        """Warn where `chosen` is not what a reader of the state file expects."""
+        if not self._named:
+            _logger.warning(
+                "%s is missing or names no checkpoint; starting from %s, found by its files",
+                *(self._state_file, chosen),
+            )
+            return
+        newest = self._named[0]
+        if chosen != newest and newest not in failed:
+            reason = "which is older" if self._is_own(newest) else "which has another base name"
+            _logger.warning(
+                "Starting from %s, although %s names %s, %s", chosen, self._state_file, newest, reason
+            )
+        if chosen == newest:
+            for prefix in self._on_disk:
+                if self._is_own(prefix) and self._step(prefix) > self._step(chosen) and prefix not in failed:
+                    _logger.warning(
+                        "Checkpoint %s is passed over: %s, written after it, names %s",
+                        *(prefix, self._state_file, chosen),
+                    )
+
+    def is_not_yet_named(self, prefix: str) -> bool:
+        """True for one that was saved after the state file was written, and is of a later step."""
+        return (
+            bool(self._named)
+            and self._is_own(self._named[0])
+            and self._step(prefix) > self._step(self._named[0])
+            and prefix not in self._named
+            and self._is_newer_than_state_file(prefix)
+        )
+
+    def _found(self, path: str) -> str:
+        """Where a checkpoint that the state file names is: in the directory, or else where it says."""
+        here = os.path.join(self._directory, os.path.basename(path))
+        return path if here not in self._on_disk and _exists(path) else here
+
+    def _is_own(self, prefix: str) -> bool:
+        return self._own.fullmatch(os.path.basename(prefix)) is not None
+
+    def _step(self, prefix: str) -> int:
+        """The step in the name; -1 without one."""
+        match = self._own.fullmatch(os.path.basename(prefix))
+        return int(match[1]) if match and match[1] else -1
+
+    def _rank(self, prefix: str) -> int:
+        """The line of the module's docstring that `prefix` belongs to."""
+        if not self._named or not self._is_own(self._named[0]):
+            return 0
+        newest = self._named[0]
+        if prefix == newest:
+            return 2
+        if self._step(prefix) < self._step(newest):
+            return 3
+        return 1 if self.is_not_yet_named(prefix) else 4
+
+    def _is_newer_than_state_file(self, prefix: str) -> bool:
+        name = os.path.basename(prefix)
+        parts = [file for file in self._files if _prefix_of(file) == name or file == name]
+        saved = max(_mtime(os.path.join(self._directory, file)) for file in parts)
+        return saved > _mtime(self._state_file)
+
+
+def _prefix_of(file: str) -> str | None:
+    match = _PART.fullmatch(file)
+    return match[1] if match else None
+
+
+def _prefixes_of(files: Set[str]) -> set[str]:
+    """The checkpoints that `files` belong to. One of the first format is a file with a `.meta`."""
+    prefixes = {prefix for prefix in map(_prefix_of, files) if prefix is not None}
+    return prefixes | {file for file in files if f"{file}.meta" in files}
+
+
+def _exists(prefix: str) -> bool:
+    return bool(tf.io.gfile.exists(f"{prefix}.index") or tf.io.gfile.glob(prefix))
+
+
+def _mtime(path: str) -> int:
+    """In nanoseconds since the epoch; TensorFlow's are whole seconds, in which much can be saved."""
+    return int(tf.io.gfile.stat(path).mtime_nsec) if "://" in path else os.stat(path).st_mtime_ns
+
+
+def _check_files(prefix: str) -> str | None:
+    if _exists(prefix):
+        return None
+    if tf.io.gfile.glob(f"{glob.escape(prefix)}.data-*"):
+        return f"{prefix}.index is missing"
+    return f"there is no file {prefix}.index, nor any data of it"
+
+
+def _check_hook_state(prefix: str) -> str | None:
+    try:
+        hook_state.read(prefix + hook_state.SUFFIX)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _check_tensors(prefix: str) -> str | None:
+    """Have TensorFlow's reader check all of the data, and of the index what it reads of it."""
+    if not _has_index(prefix):
+        return None
+    try:
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
+    except _CANNOT_READ as error:
+        return f"{prefix}.index cannot be read: {_first_line(error)}"
+    for name, dtype in reader.get_variable_to_dtype_map().items():
+        try:
+            if dtype == tf.variant:
+                _restore(prefix, name, dtype)
+            else:
+                reader.get_tensor(name)
+        except _CANNOT_READ as error:
+            return f"{name!r} cannot be read from {prefix}.data-*: {_first_line(error)}"
+    return None
+
+
+def _restore(prefix: str, name: str, dtype: tf.DType) -> None:
+    """Read a tensor that has no form in numpy, such as the state of an iterator."""
+    with tf.Graph().as_default():
+        (tensor,) = tf.raw_ops.RestoreV2(
+            prefix=prefix, tensor_names=[name], shape_and_slices=[""], dtypes=[dtype]
+        )
+        with tf.compat.v1.Session(config=tf.compat.v1.ConfigProto(device_count={"GPU": 0})) as session:
+            session.run(tensor.op)
+
+
+def _check_unread_of_index(prefix: str) -> str | None:
+    """Check what TensorFlow's reader does not read of the index: its metadata block and its padding.
+
+    The index is a table in LevelDB's format. It ends with a footer: offset and size of the metadata block,
+    the same of the index block, zeros, and a magic number.
+    """
+    if not _has_index(prefix):
+        return None
+    with tf.io.gfile.GFile(f"{prefix}.index", "rb") as file:
+        table = file.read()
+    footer = table[-_FOOTER_SIZE:-_MAGIC_SIZE]
+    handles = re.match(_HANDLES, footer, re.DOTALL)
+    if handles is not None:
+        offset, size = (_varint(handles[group]) for group in (1, 2))
+        block, stored = table[offset : offset + size + 1], table[offset + size + 1 : offset + size + 5]
+        if int.from_bytes(stored, "little") == _masked_crc(block):
+            return None
+    return f"{prefix}.index: its footer or its metadata block is damaged"
+
+
+def _has_index(prefix: str) -> bool:
+    return bool(tf.io.gfile.exists(f"{prefix}.index"))
+
+
+def _varint(data: bytes) -> int:
+    """The number in a varint: seven bits a byte, the lowest first."""
+    return sum((byte & 0x7F) << (7 * place) for place, byte in enumerate(data))
+
+
+def _masked_crc(data: bytes) -> int:
+    """The checksum as it is stored in tables and records."""
+    crc = crc32c.crc32c(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

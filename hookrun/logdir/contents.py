@@ -1,0 +1,299 @@
+"""What is in a logdir: its checkpoints and event files, whether they are intact, and what may be removed."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from hookrun.checkpoints import restore
+from hookrun.checkpoints.directory import files_of, remove, time_saved, write_state_file
+from hookrun.hooks import retention
+from hookrun.logdir.run_log import Point, event_files, read_events, read_run_logs
+from hookrun.runtime import hook_state
+
+__all__ = ["Checkpoint", "EventFile", "Logdir", "PruneError", "Pruning", "inspect", "prune", "read_scalars"]
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """A checkpoint as it is found."""
+
+    path: str
+    """Its prefix, as `tf.compat.v1.train.Saver.restore` takes it."""
+    step: int | None
+    """The step of its name; None where it has none."""
+    wall_time: float | None
+    """When it was saved, in seconds since 1970; None where it does not exist."""
+    size: int
+    """The bytes of its files."""
+    damage: str | None
+    """What is damaged; None where every byte is as it was written."""
+    is_start: bool = False
+    """True for the one that a run would start from."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The metrics that were reported when it was saved."""
+    best: dict[str, str] = field(default_factory=dict)
+    """The metrics of which it has the "least" or the "most" of all intact checkpoints of its base name."""
+
+
+@dataclass(slots=True)
+class EventFile:
+    """An event file, read to its end or to what cannot be read. A record that is no event is left out."""
+
+    path: str
+    size: int
+    """Bytes."""
+    events: int
+    first_step: int | None
+    """The lowest step of its summaries, 0 where one has none; None without summaries."""
+    last_step: int | None
+    """The highest."""
+    torn: bool = False
+    """True where the last record is not whole: its writer was killed, or is writing it."""
+    damage: str | None = None
+    """What is damaged; None where every record that is whole is as it was written."""
+
+
+@dataclass(slots=True)
+class Logdir:
+    """What is in and below a logdir."""
+
+    checkpoints: list[Checkpoint]
+    """The oldest first, one base name after the other."""
+    event_files: list[EventFile]
+    last_values: dict[str, dict[str, Point]]
+    """The last value of each tag, by the directory relative to the logdir, as TensorBoard shows it."""
+    hook_state: dict[str, Any]
+    """What each hook remembers, by name, in the checkpoint that a run would start from."""
+
+    def verify(self) -> dict[str, str | None]:
+        """What is damaged of each checkpoint and event file, by path; None where it is intact.
+
+        Of a checkpoint that is its ``.meta`` too, which no run needs to start from it.
+        """
+        checkpoints = {c.path: c.damage or _damage_of_meta(f"{c.path}.meta") for c in self.checkpoints}
+        return checkpoints | {file.path: file.damage for file in self.event_files}
+
+
+def inspect(directory: str) -> Logdir:
+    """Read every byte of the checkpoints in a logdir, and of the event files in and below it.
+
+    Args:
+      directory: A local directory.
+
+    Raises:
+      FileNotFoundError: If there is no such directory, or neither checkpoints nor event files in it.
+      NotADirectoryError: If it is a file.
+    """
+    os.scandir(directory).close()  # raises where there is no directory
+    found = [c for save_path in restore.save_paths_in(directory) for c in _checkpoints(save_path)]
+    files = [_read(path) for _, paths in event_files(directory) for path in paths]
+    if not found and not files:
+        raise FileNotFoundError(f"There are neither checkpoints nor event files in {directory!r}")
+    logs = read_run_logs(directory) if files else []
+    last_values = {
+        log.name: last
+        for log in logs
+        if (last := {tag: points[-1] for tag, points in log.scalars.items() if points})
+    }
+    start = _start(directory, found)
+    state = {} if start is None else dict(hook_state.read(start.path + hook_state.SUFFIX).hooks)
+    return Logdir(found, files, last_values, state)
+
+
+def read_scalars(directory: str, tag: str) -> dict[str, list[Point]]:
+    """The curve of a tag, as TensorBoard shows it.
+
+    Args:
+      directory: A local directory.
+      tag: The tag of a scalar.
+
+    Returns:
+      The points by the directory, relative to the given one, whose event files they are in.
+
+    Raises:
+      FileNotFoundError: If there are no event files.
+      KeyError: If none has the tag; its argument is the sorted list of those that there are.
+    """
+    logs = read_run_logs(directory)
+    curves = {log.name: log.scalars[tag] for log in logs if log.scalars.get(tag)}
+    if not curves:
+        raise KeyError(sorted({known for log in logs for known, points in log.scalars.items() if points}))
+    return curves
+
+
+class PruneError(Exception):
+    """Nothing was removed: too little would have been left."""
+
+
+@dataclass(slots=True)
+class Pruning:
+    """Which checkpoints of one base name are kept, and which are not."""
+
+    kept: list[str]
+    """Prefixes, the oldest first. They are intact."""
+    not_kept: list[str]
+    """Those that are removed with `delete`."""
+    damaged: dict[str, str]
+    """Those that would be kept if they were intact, and are left alone, with what is damaged."""
+
+
+def prune(directory: str, policy: retention.Policy, delete: bool) -> list[Pruning]:
+    """Remove the checkpoints in a logdir that `policy` does not keep.
+
+    What counts is intact: a checkpoint that the policy would keep is read to its last byte first, and where
+    it is damaged, the policy is asked again without it. The checkpoint that a run would start from is
+    always kept. The state file names what is left. For a directory in which no training runs.
+
+    Args:
+      directory: A local directory.
+      policy: Which checkpoints are kept, of those of each base name.
+      delete: False to change nothing.
+
+    Raises:
+      FileNotFoundError: If there are no checkpoints.
+      PruneError: If none of them is intact, or a policy finds none to keep.
+    """
+    os.scandir(directory).close()
+    save_paths = restore.save_paths_in(directory)
+    plans = {save_path: _plan(save_path, policy) for save_path in save_paths}
+    if not plans:
+        raise FileNotFoundError(f"There are no checkpoints in {directory!r}")
+    if delete:
+        for save_path, pruning in plans.items():
+            _remove(directory, save_path, pruning)
+    return list(plans.values())
+
+
+def _plan(save_path: str, policy: retention.Policy) -> Pruning:
+    found = [
+        retention.Checkpoint(path, _step(path), wall_time, _metrics(path))
+        for path in reversed(restore.candidates(save_path))
+        if os.path.dirname(path) == os.path.dirname(save_path) and (wall_time := time_saved(path)) is not None
+    ]
+    trusted, damaged = list(found), {}
+    intact: set[str] = set()
+    while trusted:
+        wanted = policy.kept(trusted)
+        unknown = [c for c in trusted if c in wanted | {trusted[-1]} and c.path not in intact]
+        if not unknown:
+            break
+        for checkpoint in reversed(unknown):
+            reason = restore.verify(checkpoint.path)
+            if reason is None:
+                intact.add(checkpoint.path)
+            else:
+                damaged[checkpoint.path] = reason
+                trusted.remove(checkpoint)
+    if not trusted:
+        raise PruneError(f"none of the checkpoints of {save_path} is intact; all are left as they are")
+    if not wanted:
+        raise PruneError(f"{policy} keeps none of the checkpoints of {save_path}; all are left as they are")
+    kept = [c.path for c in trusted if c in wanted | {trusted[-1]}]
+    return Pruning(kept, [c.path for c in trusted if c.path not in kept], damaged)
+
+
+def _remove(directory: str, save_path: str, pruning: Pruning) -> None:
+    """The state file names one that stays before any is removed, and no longer what is gone."""
+    named = [_here(directory, path) for path in restore.named_in(directory)]
+    if not pruning.not_kept or not named:
+        for path in pruning.not_kept:
+            remove(path)
+        return
+    gone = {os.path.basename(path) for path in pruning.not_kept}
+    newest = pruning.kept[-1] if os.path.basename(named[0]) in gone else named[0]
+    write_state_file(save_path, newest, reversed(named), relative=True)
+    for path in pruning.not_kept:
+        remove(path)
+    left = [path for path in reversed(named) if os.path.basename(path) not in gone and path != newest]
+    write_state_file(save_path, newest, [*left, newest], relative=True)
+
+
+def _here(directory: str, path: str) -> str:
+    """The checkpoint of that name in a directory that was moved or copied; else `path`."""
+    here = os.path.join(directory, os.path.basename(path))
+    return path if time_saved(here) is None else here
+
+
+def _checkpoints(save_path: str) -> list[Checkpoint]:
+    found = [
+        Checkpoint(
+            path=path,
+            step=_step(path),
+            wall_time=time_saved(path),
+            size=sum(map(os.path.getsize, files_of(path))),
+            damage=restore.verify(path),
+            metrics=_metrics(path),
+        )
+        for path in reversed(restore.candidates(save_path))
+    ]
+    intact = [checkpoint for checkpoint in found if checkpoint.damage is None]
+    for name in {name for checkpoint in intact for name in checkpoint.metrics}:
+        measured = [c for c in intact if not math.isnan(c.metrics.get(name, math.nan))]
+        if len({c.metrics[name] for c in measured}) > 1:
+            min(measured, key=lambda c: c.metrics[name]).best[name] = "least"
+            max(measured, key=lambda c: c.metrics[name]).best[name] = "most"
+    return found
+
+
+def _damage_of_meta(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            if tf.compat.v1.MetaGraphDef.FromString(file.read()).HasField("graph_def"):
+                return None
+    except FileNotFoundError:  # a Saver need not write it
+        return None
+    except (OSError, DecodeError) as error:
+        return f"{path} cannot be read: {error}"
+    return f"{path} holds no graph"
+
+
+def _step(path: str) -> int | None:
+    step = os.path.basename(path).rpartition("-")[2]
+    return int(step) if step.isdecimal() else None
+
+
+def _metrics(path: str) -> dict[str, float]:
+    try:
+        return dict(hook_state.read(path + hook_state.SUFFIX).metrics)
+    except (OSError, ValueError):  # `restore.verify` tells of it
+        return {}
+
+
+def _start(directory: str, found: list[Checkpoint]) -> Checkpoint | None:
+    """Mark the checkpoint that a run would start from, and return it."""
+    intact = [c for c in found if c.damage is None]
+    named = {_base_name(path) for path in restore.named_in(directory)[:1]}
+    of_the_run = [c for c in intact if _base_name(c.path) in named] or intact
+    if not of_the_run:
+        return None
+    of_the_run[-1].is_start = True
+    return of_the_run[-1]
+
+
+def _base_name(path: str) -> str:
+    return os.path.basename(path).rpartition("-")[0]
+
+
+def _read(path: str) -> EventFile:
+    read = EventFile(path, os.path.getsize(path), 0, None, None)
+    try:
+        for number, event in enumerate(read_events(path), 1):
+            if event is None:
+                read.damage = read.damage or f"record {number} is no event"
+                continue
+            read.events += 1
+            if event.WhichOneof("what") == "summary":
+                step = event.step
+                read.first_step = step if read.first_step is None else min(step, read.first_step)
+                read.last_step = step if read.last_step is None else max(step, read.last_step)
+    except tf.errors.DataLossError as error:
+        read.torn = "truncated record" in error.message
+        if not read.torn:
+            read.damage = read.damage or error.message.splitlines()[0]
+    return read

@@ -1,0 +1,303 @@
+"""Bus: who hears of which signal, in which order, and what follows when one fails."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, overload
+
+import tensorflow as tf
+
+from hookrun import signals, triggers
+from hookrun.graph.run_hooks import RunHooks, run_subscriptions_of
+from hookrun.runtime import hook_state
+from hookrun.runtime.coordinator import Coordinator
+from hookrun.runtime.hook import Hook, subscriptions_of
+from hookrun.runtime.subscriptions import Handle, HookTime, OnError, OnUnfed, Subscription
+
+__all__ = ["Bus", "checked_hooks"]
+
+_logger = logging.getLogger(__name__)
+
+_METHODS = {
+    "setup_graph": ["supervisor"],
+    "before_run": ["context"],
+    "after_run": ["context", "values"],
+    "state_dict": [],
+    "load_state_dict": ["state"],
+}
+"""The arguments of a hook's methods that hear of no signal."""
+
+_SLOW_SHARE, _SLOW_SECS = 0.1, 0.1
+"""A receiver that took more than this share of the training time, and more seconds, is warned of."""
+
+
+class Bus:
+    """The receivers of one Supervisor. It holds them strongly, the signals only weakly.
+
+    Args:
+      coord: The coordinator that a failing receiver stops.
+      is_chief: False to leave out the hooks that are for the chief only.
+    """
+
+    def __init__(self, coord: Coordinator, is_chief: bool) -> None:
+        self._coord = coord
+        self._is_chief = is_chief
+        self._subscriptions: dict[Subscription, object] = {}
+        self._hooks: list[Hook] = []
+        self._changing_hooks = threading.RLock()  # again by a signal's handler, in between
+        self._run_hooks = RunHooks(self, coord)
+
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """The hooks in the order of their addition, the standard ones after those given."""
+        return tuple(self._hooks)
+
+    @overload
+    def on(
+        self,
+        signal: signals.Signal,
+        receiver: Callable[[Any, Any], Any],
+        *,
+        every_steps: int | None = None,
+        every_secs: float | None = None,
+        at_steps: Iterable[int] | None = None,
+        fetches: Any = None,
+        name: str | None = None,
+        priority: float = 0,
+        on_error: OnError = "stop",
+        on_unfed: OnUnfed = "stop",
+    ) -> Handle: ...
+
+    @overload
+    def on(
+        self,
+        signal: signals.Signal,
+        receiver: None = None,
+        *,
+        every_steps: int | None = None,
+        every_secs: float | None = None,
+        at_steps: Iterable[int] | None = None,
+        fetches: Any = None,
+        name: str | None = None,
+        priority: float = 0,
+        on_error: OnError = "stop",
+        on_unfed: OnUnfed = "stop",
+    ) -> Callable[[Callable[[Any, Any], Any]], Handle]: ...
+
+    def on(
+        self,
+        signal: signals.Signal,
+        receiver: Callable[[Any, Any], Any] | None = None,
+        *,
+        every_steps: int | None = None,
+        every_secs: float | None = None,
+        at_steps: Iterable[int] | None = None,
+        fetches: Any = None,
+        name: str | None = None,
+        priority: float = 0,
+        on_error: OnError = "stop",
+        on_unfed: OnUnfed = "stop",
+    ) -> Any:
+        """Call `receiver` when this Supervisor sends `signal`; a decorator without `receiver`.
+
+        ```python
+        @sv.on(signals.step, every_steps=100, fetches={"loss": loss})
+        def report(sv, event):
+            print(event.global_step, event.values["loss"])
+        ```
+
+        The receiver is held strongly, until it is removed or the Supervisor is gone.
+
+        Args:
+          signal: One of `hookrun.signals`.
+          receiver: Called as ``receiver(supervisor, event)``, on the thread that sends the signal.
+          every_steps: Only at each multiple of this number of steps. For `step`, like the next three.
+          every_secs: Only at the first step after each that many seconds.
+          at_steps: Only at these steps.
+          fetches: Values from the step itself, in any structure that `Session.run` takes; they arrive as
+            `event.values`.
+          name: What the receiver is called in logs; its own name if None.
+          priority: Lower goes first; those of one priority in order of connection.
+          on_error: "stop" ends the training when the receiver raises; "log" only logs it.
+          on_unfed: "stop" raises where a step does not feed a placeholder that `fetches` depend on; with
+            "skip" it is not called for that step.
+
+        Returns:
+          A `Handle`: call its `remove()`, or use it as a context manager. As a decorator, a function that
+          takes the receiver and returns its handle.
+
+        Raises:
+          TypeError, ValueError: If an argument is not what it should be; the message says which.
+        """
+        if receiver is None:
+            return functools.partial(
+                self.on,
+                signal,
+                every_steps=every_steps,
+                every_secs=every_secs,
+                at_steps=at_steps,
+                fetches=fetches,
+                name=name,
+                priority=priority,
+                on_error=on_error,
+                on_unfed=on_unfed,
+            )
+        subscription = Subscription(
+            signal,
+            receiver,
+            name=name or signals.receiver_name(receiver),
+            priority=priority,
+            on_error=on_error,
+            fetches=fetches,
+            trigger=triggers.schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps),
+            on_unfed=on_unfed,
+        )
+        self._connect(subscription, owner=None)
+        return Handle(receiver, functools.partial(self._disconnect, subscription))
+
+    def add_hook(self, hook: Hook) -> None:
+        """Subscribe `hook`; it hears of what is sent from now on.
+
+        Most hooks of the library begin at `session_created`: add them before a session is made.
+
+        Raises:
+          TypeError: If `hook` is not a `hookrun.hooks.Hook`, or a method cannot be called as that says.
+          ValueError: If it was added before.
+          RuntimeError: If it has a `setup_graph`: the graph is finalized. Pass it in `hooks=`.
+        """
+        (hook,) = checked_hooks([hook])
+        if any(hook is known for known in self._hooks):
+            raise ValueError(f"hook was added before: {hook.name}")
+        if type(hook).setup_graph is not Hook.setup_graph:
+            raise RuntimeError(
+                f"hook {hook.name} adds ops to the graph, which is finalized: pass it in hooks="
+            )
+        self._subscribe(hook)
+
+    def remove_hook(self, hook: Hook) -> None:
+        """Call `hook` no more.
+
+        Raises:
+          ValueError: If it is not one of `hooks`.
+        """
+        if not any(hook is known for known in self._hooks):
+            raise ValueError(f"hook is not one of the supervisor's: {hook!r}")
+        for subscription in self._owned_by(hook):
+            self._disconnect(subscription)
+        with self._changing_hooks:
+            self._hooks = [known for known in self._hooks if known is not hook]
+            self._run_hooks.update(self._subscriptions)
+
+    def send(self, signal: signals.Signal, event: Any) -> None:
+        """Send `signal` to its receivers, on the calling thread. An error among them stops the training.
+
+        Called by the Supervisor for its own signals, and by hooks for theirs (`checkpoint_saved`).
+
+        Args:
+          signal: One of `hookrun.signals`.
+          event: An instance of its class in `hookrun.events`.
+
+        Raises:
+          BaseException: An interrupt (`KeyboardInterrupt`, `SystemExit`) of a receiver, once all were called.
+        """
+        # An error is logged by the signal, known to those called after it, and raised by the next step.
+        _, interrupt = self._run_hooks.apart(signal.call_all, self, event, self._coord.fail)
+        if interrupt is not None:
+            raise interrupt
+
+    def hook_times(self) -> list[HookTime]:
+        """The time that each receiver has taken in the current session, or the one before.
+
+        Returns:
+          One row for each receiver and signal, the one that took most time first. Those connected to a
+          signal directly, with blinker's `connect`, are not among them.
+        """
+        owned = tuple(self._subscriptions.items())  # the services' own have their session for an owner
+        times = [s.settle_time() for s, owner in owned if owner is None or isinstance(owner, Hook)]
+        return sorted(times, key=lambda time: -time.total_secs)
+
+    def _report_hook_times(self, session_secs: float) -> None:
+        """A table at DEBUG, and a warning for each receiver that held up the training."""
+        for row in self.hook_times():
+            _logger.debug(
+                "%-40s %-18s %8d calls %10.3f s total %10.6f s mean %10.6f s max",
+                *(row.name, row.signal, row.count, row.total_secs, row.mean_secs, row.max_secs),
+            )
+            share = row.training_secs / session_secs
+            if share > _SLOW_SHARE and row.training_secs > _SLOW_SECS:
+                _logger.warning(
+                    "%s took %.0f %% of the training time: %d calls, %.3f s on average, %.3f s at most",
+                    *(row.name, 100 * share, row.count, row.mean_secs, row.max_secs),
+                )
+
+    def _subscribe(self, hook: Hook) -> None:
+        hook_state.check_names([*self._hooks, hook])
+        subscriptions: list[Subscription] = []
+        if self._is_chief or not hook.chief_only:
+            subscriptions += [*subscriptions_of(hook), *run_subscriptions_of(hook)]
+        try:
+            for subscription in subscriptions:
+                self._connect(subscription, owner=hook)
+        except BaseException:
+            for subscription in subscriptions:
+                self._disconnect(subscription)
+            raise
+        with self._changing_hooks:
+            self._hooks.append(hook)
+            self._run_hooks.update(self._subscriptions)
+
+    def _connect(self, subscription: Subscription, owner: object) -> None:
+        self._subscriptions[subscription] = owner
+        subscription.signal.connect(subscription, sender=self)
+
+    def _owned_by(self, owner: object) -> list[Subscription]:
+        # All at once: other threads subscribe meanwhile.
+        return [subscription for subscription, its in tuple(self._subscriptions.items()) if its is owner]
+
+    def _disconnect(self, subscription: Subscription) -> None:
+        if self._subscriptions.pop(subscription, self) is not self:
+            subscription.signal.disconnect(subscription, sender=self)
+
+
+def _does_nothing(hook: Hook) -> bool:
+    methods = [name for name, method in vars(Hook).items() if name[0] != "_" and callable(method)]
+    return all(getattr(getattr(hook, name), "__func__", None) is getattr(Hook, name) for name in methods)
+
+
+def _check_methods(hook: Hook) -> None:
+    """Check what no `Subscription` does: those of the signals are checked by theirs."""
+    for method, arguments in _METHODS.items():
+        function = getattr(hook, method)
+        if not callable(function) or not signals.takes(function, len(arguments)):
+            call = f"{method}({', '.join(arguments)})"
+            raise TypeError(f"{hook.name}.{method} must be callable as {call}, not {function!r}")
+    loads = getattr(hook.load_state_dict, "__func__", None) is not Hook.load_state_dict
+    if hook_state.has_state(hook) and not loads:
+        raise TypeError(
+            f"{hook.name} overrides state_dict without load_state_dict: "
+            "what it remembers would never be given back"
+        )
+
+
+def checked_hooks(given: Iterable[Any]) -> list[Hook]:
+    if not isinstance(given, Iterable):
+        raise TypeError(f"hooks must be a sequence of hookrun.hooks.Hook, not {given!r}")
+    checked: list[Hook] = list(given)
+    for hook in checked:
+        if not isinstance(hook, Hook):
+            wrap = isinstance(hook, tf.compat.v1.train.SessionRunHook)
+            advice = ": wrap it in hookrun.hooks.SessionRunHookAdapter" if wrap else ""
+            raise TypeError(f"hooks must be instances of hookrun.hooks.Hook, not {hook!r}{advice}")
+        if not isinstance(hook.name, str):
+            raise TypeError(f"name must be a str, not {hook.name!r}, of the hook {hook!r}")
+        if type(hook) is not Hook and _does_nothing(hook):
+            raise TypeError(
+                f"{hook.name} overrides no method of hookrun.hooks.Hook: it would never be called"
+            )
+        if sum(other is hook for other in checked) > 1:
+            raise ValueError(f"hooks has one hook twice: {hook.name}")
+        _check_methods(hook)
+    return checked

@@ -1,0 +1,178 @@
+"""What hooks must not forget over a restart: a JSON file beside each checkpoint.
+
+It holds the `state_dict` of each hook, by its name, the state of its trigger, and the metrics that were
+reported, as of the checkpoint's step.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import crc32c
+
+from hookrun.runtime.hook import Hook
+from hookrun.triggers import Trigger
+
+__all__ = ["SUFFIX", "HookState", "check_names", "collect", "has_state", "load", "read", "write"]
+
+_logger = logging.getLogger(__name__)
+
+SUFFIX = ".hooks.json"
+"""What the name of the file adds to the checkpoint's prefix."""
+
+
+@dataclass
+class HookState:
+    """What the file holds."""
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The metrics reported so far, by name."""
+    hooks: Mapping[str, Any] = field(default_factory=dict)
+    """What each hook's `state_dict` returned, by the hook's name."""
+    triggers: Mapping[str, Any] = field(default_factory=dict)
+    """What each hook's trigger's `state_dict` returned, by the hook's name."""
+
+    def __bool__(self) -> bool:
+        """False when there is nothing to remember, and no file is written."""
+        return bool(self.metrics or self.hooks or self.triggers)
+
+
+def write(path: str | os.PathLike[str], state: HookState) -> None:
+    """Write `state` to the file at `path`.
+
+    Raises:
+      OSError: If the file cannot be written.
+    """
+    text = json.dumps(asdict(state), sort_keys=True)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({"crc32c": crc32c.crc32c(text.encode()), "state": text}, file)
+
+
+def read(path: str | os.PathLike[str]) -> HookState:
+    """Read the state in the file at `path`; an empty one where there is no file.
+
+    Raises:
+      ValueError: If the file is damaged.
+      OSError: If it cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+        if crc32c.crc32c(content["state"].encode()) != content["crc32c"]:
+            raise ValueError("its checksum is wrong")
+        return HookState(**json.loads(content["state"]))
+    except FileNotFoundError:
+        return HookState()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{os.fspath(path)} is damaged: {error}") from error
+
+
+def collect(hooks: Iterable[Hook], metrics: Mapping[str, float]) -> HookState:
+    """What `hooks` are to remember now. What they change later is not in it.
+
+    A `state_dict` that fails is logged, and left out where its hook has `on_error` "log".
+
+    Raises:
+      TypeError: If one of another hook holds what is no JSON value; the message names the hook.
+      Exception: What one of another hook raised.
+    """
+    hooks = list(hooks)
+    own = ((hook.name, hook, hook.state_dict) for hook in hooks if has_state(hook))
+    of_triggers = ((name, hook, trigger.state_dict) for name, hook, trigger in _triggers(hooks))
+    return HookState(
+        metrics=dict(metrics),
+        hooks=dict(_collected(own)),
+        triggers={name: state for name, state in _collected(of_triggers) if state},
+    )
+
+
+def load(hooks: Iterable[Hook], state: HookState) -> None:
+    """Give each hook what it is to remember. One that is new, or gone, is warned of.
+
+    A `load_state_dict` that fails is logged, and no more than that where its hook has `on_error` "log".
+
+    Raises:
+      Exception: What one of another hook raised.
+    """
+    hooks = list(hooks)
+    with_state = {hook.name: hook for hook in hooks if has_state(hook)}
+    for name in with_state.keys() - state.hooks.keys():
+        _logger.warning("The checkpoint holds no state of the hook %s: it starts anew", name)
+    for name in state.hooks.keys() - with_state.keys():
+        _logger.warning("The checkpoint holds the state of a hook %s, of which there is none", name)
+    for name in with_state.keys() & state.hooks.keys():
+        try:
+            with_state[name].load_state_dict(state.hooks[name])
+        except Exception as error:
+            _failed("load_state_dict", name, with_state[name], error)
+    for name, _, trigger in _triggers(hooks):
+        if name in state.triggers:
+            try:
+                trigger.load_state_dict(state.triggers[name])
+            except (KeyError, TypeError, ValueError):  # a program may change a schedule between two runs
+                _logger.warning(
+                    "The checkpoint holds the state of another schedule of the hook %s: it starts anew", name
+                )
+
+
+def check_names(hooks: Iterable[Hook]) -> None:
+    """Refuse two hooks that would be remembered under one name.
+
+    Raises:
+      ValueError: If there are two; it says the name.
+    """
+    names: set[str] = set()
+    for hook in hooks:
+        if has_state(hook):
+            if hook.name in names:
+                raise ValueError(
+                    f"two hooks are called {hook.name!r}, and their state would be saved under that name: "
+                    "set the name of one of them"
+                )
+            names.add(hook.name)
+
+
+def _collected(
+    sources: Iterable[tuple[str, Hook, Callable[[], dict[str, Any]]]],
+) -> Iterator[tuple[str, Any]]:
+    for name, hook, state_dict in sources:
+        try:
+            state = json.loads(_dumped(name, state_dict()))
+        except Exception as error:
+            _failed("state_dict", name, hook, error)
+        else:
+            yield name, state
+
+
+def _dumped(name: str, state: Any) -> str:
+    try:
+        return json.dumps(state)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"state_dict of {name} must hold JSON values only: {error}") from error
+
+
+def _failed(method: str, name: str, hook: Hook, error: Exception) -> None:
+    _logger.error("%s.%s failed", name, method, exc_info=error)
+    if hook.on_error != "log":
+        raise error
+
+
+def has_state(hook: Hook) -> bool:
+    """True where the hook has something to remember."""
+    return type(hook).state_dict is not Hook.state_dict
+
+
+def _triggers(hooks: Iterable[Hook]) -> Iterator[tuple[str, Hook, Trigger]]:
+    """The trigger of each hook, by the hook's name; of several of one name, by its number among them."""
+    counts: dict[str, int] = collections.Counter()
+    for hook in hooks:
+        if hook.trigger is not None:
+            counts[hook.name] += 1
+            number = counts[hook.name]
+            yield hook.name if number == 1 else f"{hook.name} {number}", hook, hook.trigger

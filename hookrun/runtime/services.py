@@ -1,0 +1,112 @@
+"""Services: what runs beside the training of one session: the timers, and the threads of queue runners."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hookrun import signals, triggers
+from hookrun.runtime.subscriptions import Subscription
+from hookrun.runtime.timers import TimerThread
+
+if TYPE_CHECKING:
+    from hookrun.graph.supervisor import Supervisor
+
+__all__ = ["Schedule", "Services", "join"]
+
+_QUEUE_RUNNER_SECS = 1.0
+"""How long a closing session waits for queue runners alone; closing it is what ends a blocked one."""
+
+_QUEUE_RUNNER_THREAD = "QueueRunnerThread-"
+"""How TensorFlow names the threads of queue runners, also those that a hook or the program starts."""
+
+
+class Schedule(NamedTuple):
+    """When a signal is sent while the services run."""
+
+    signal: signals.Signal
+    event: Any
+    """What its receivers are told."""
+    secs: float | None
+    """Seconds between two sends on a timer's thread; None or 0 for no timer."""
+    steps: int | None
+    """Training steps between two sends on the step's thread; None for none."""
+
+
+class Services:
+    """The services of one session.
+
+    Args:
+      supervisor: Whose signals are sent.
+      schedules: When.
+    """
+
+    def __init__(self, supervisor: Supervisor, schedules: Sequence[Schedule]) -> None:
+        self._supervisor = supervisor
+        self._schedules = schedules
+        self._timers: dict[signals.Signal, TimerThread] = {}
+        self.started = False
+
+    def start(self) -> list[threading.Thread]:
+        """Start the timers; return their threads."""
+        self.started = True
+        return self.start_timers()
+
+    def step_subscriptions(self) -> list[Subscription]:
+        """What sends the signals that come every so many steps; to be connected once."""
+        return [
+            Subscription(
+                signals.step,
+                functools.partial(self._send, schedule),
+                name=f"{schedule.signal.name} every {schedule.steps} steps",
+                priority=1000,
+                trigger=triggers.EverySteps(schedule.steps),
+            )
+            for schedule in self._schedules
+            if schedule.steps
+        ]
+
+    def _send(self, schedule: Schedule, supervisor: Supervisor, _: Any) -> None:
+        with supervisor.graph.as_default():
+            supervisor.send(schedule.signal, schedule.event)
+
+    def start_timers(self) -> list[threading.Thread]:
+        """Start the timers that somebody listens to and that are not running yet; return their threads."""
+        started: list[threading.Thread] = []
+        for signal, event, secs, _ in self._schedules:
+            if self.started and secs and signal not in self._timers and signal.resolved_for(self._supervisor):
+                name = f"hookrun-{signal.name.removesuffix('_due')}-timer"
+                send = functools.partial(self._supervisor.send, signal, event)
+                timer = TimerThread(name, self._supervisor.coord, secs, send, self._supervisor.graph)
+                self._timers[signal] = timer
+                started.append(timer)
+        for thread in started:
+            thread.start()
+        return started
+
+    def join(
+        self, threads: frozenset[threading.Thread], deadline: float, grace_secs: float, closing: bool
+    ) -> list[str]:
+        """Wait for `threads`, but the one that asks; return the names of those that did not stop.
+
+        Queue runners are not waited for long where the session will be closed: that ends a blocked one.
+        """
+        threads -= {threading.current_thread()}
+        if not closing:
+            join(threads, deadline)
+            return [thread.name for thread in threads if thread.is_alive()]
+        reserve = min(_QUEUE_RUNNER_SECS, grace_secs / 4)
+        services = {thread for thread in threads if not thread.name.startswith(_QUEUE_RUNNER_THREAD)}
+        join(services, deadline - 2 * reserve)
+        join(threads - services, min(deadline - reserve, time.monotonic() + reserve))
+        return [thread.name for thread in services if thread.is_alive()]
+
+
+def join(threads: Iterable[threading.Thread], deadline: float) -> None:
+    """Wait for threads until the deadline, a time of `time.monotonic`."""
+    for thread in threads:
+        if thread.is_alive() and thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()))

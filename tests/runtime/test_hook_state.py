@@ -1,0 +1,93 @@
+"""hook_state: what is read back, and how damage is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from hookrun import hooks
+from hookrun.runtime.hook_state import HookState, collect, load, read, write
+from hookrun.triggers import schedule
+
+STATE = HookState(
+    metrics={"loss": 0.5}, hooks={"EarlyStopping": {"best": 0.5, "patience": 3}}, triggers={"Report": {}}
+)
+
+
+def test_what_was_written_is_read_back(tmp_path):
+    write(tmp_path / "state", STATE)
+    assert read(tmp_path / "state") == STATE
+
+
+def test_numbers_that_are_no_numbers_survive(tmp_path):
+    write(tmp_path / "state", HookState(metrics={"loss": float("inf")}))
+    assert read(tmp_path / "state").metrics == {"loss": float("inf")}
+
+
+def test_without_a_file_there_is_nothing_to_remember(tmp_path):
+    assert not read(tmp_path / "state")
+
+
+def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path):
+    write(tmp_path / "state", STATE)
+    whole = (tmp_path / "state").read_bytes()
+    damaged = [whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in range(len(whole))]
+    for content in [*damaged, *(whole[:i] for i in range(len(whole)))]:
+        (tmp_path / "state").write_bytes(content)
+        try:
+            assert read(tmp_path / "state") == STATE, content
+        except ValueError as error:
+            assert "state is damaged" in str(error)
+
+
+class Remembers(hooks.Hook):
+    def __init__(self, state=None):
+        self.state = state
+
+    def state_dict(self):
+        return self.state() if callable(self.state) else self.state
+
+    def load_state_dict(self, state):
+        self.state = state["value"]
+
+
+def test_a_state_that_is_no_json_is_refused_by_the_name_of_its_hook():
+    with pytest.raises(TypeError, match="state_dict of Remembers must hold JSON values only"):
+        collect([Remembers({"set": {1}})], {})
+
+
+def test_what_is_remembered_does_not_change_afterwards():
+    remembers = Remembers({"seen": []})
+    state = collect([remembers], {})
+    remembers.state["seen"].append(1)
+    assert state.hooks == {"Remembers": {"seen": []}}
+
+
+@pytest.mark.parametrize("state", [lambda: 1 / 0, {"set": {1}}])
+def test_a_hook_that_only_logs_its_errors_is_left_out_when_it_has_no_state_to_tell(state, caplog):
+    failing, well = Remembers(state), Remembers({"value": 1})
+    failing.name, failing.on_error = "Failing", "log"
+    assert collect([failing, well], {"loss": 0.5}) == HookState({"loss": 0.5}, {"Remembers": {"value": 1}})
+    (record,) = caplog.records
+    assert record.getMessage() == "Failing.state_dict failed" and record.exc_info[1] is not None
+
+
+def test_a_hook_that_only_logs_its_errors_starts_anew_when_it_cannot_load_its_state(caplog):
+    failing, well = Remembers(), Remembers()
+    failing.name, failing.on_error = "Failing", "log"
+    load([failing, well], HookState(hooks={"Failing": {}, "Remembers": {"value": 1}}))
+    assert (failing.state, well.state) == (None, 1)
+    assert "Failing.load_state_dict failed" in caplog.text
+
+
+def test_a_schedule_that_was_changed_starts_anew_with_a_warning(caplog):
+    class Report(hooks.Hook):
+        def __init__(self, **arguments):
+            self.trigger = schedule(**arguments)
+
+    before = collect([Report(every_secs=60)], {})
+    load([Report(every_secs=30)], before)
+    assert caplog.text == ""
+    for arguments in ({"every_secs": 60, "at_steps": [1]}, {"every_secs": 30, "every_steps": 5}):
+        caplog.clear()
+        load([Report(**arguments)], before)
+        assert "another schedule of the hook Report" in caplog.text
