@@ -8,10 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 
-import tensorflow as tf
-
 from hookrun import signals, triggers
-from hookrun.graph.run_hooks import RunHooks, run_subscriptions_of
 from hookrun.runtime import hook_state
 from hookrun.runtime.coordinator import Coordinator
 from hookrun.runtime.hook import Hook, subscriptions_of
@@ -35,7 +32,7 @@ _SLOW_SHARE, _SLOW_SECS = 0.1, 0.1
 
 
 class Bus:
-    """The receivers of one Supervisor. It holds them strongly, the signals only weakly.
+    """The receivers of one training. It holds them strongly, the signals only weakly.
 
     Args:
       coord: The coordinator that a failing receiver stops.
@@ -48,7 +45,6 @@ class Bus:
         self._subscriptions: dict[Subscription, object] = {}
         self._hooks: list[Hook] = []
         self._changing_hooks = threading.RLock()  # again by a signal's handler, in between
-        self._run_hooks = RunHooks(self, coord)
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
@@ -171,10 +167,7 @@ class Bus:
         (hook,) = checked_hooks([hook])
         if any(hook is known for known in self._hooks):
             raise ValueError(f"hook was added before: {hook.name}")
-        if type(hook).setup_graph is not Hook.setup_graph:
-            raise RuntimeError(
-                f"hook {hook.name} adds ops to the graph, which is finalized: pass it in hooks="
-            )
+        self._check_late_hook(hook)
         self._subscribe(hook)
 
     def remove_hook(self, hook: Hook) -> None:
@@ -189,7 +182,7 @@ class Bus:
             self._disconnect(subscription)
         with self._changing_hooks:
             self._hooks = [known for known in self._hooks if known is not hook]
-            self._run_hooks.update(self._subscriptions)
+            self._hooks_changed()
 
     def send(self, signal: signals.Signal, event: Any) -> None:
         """Send `signal` to its receivers, on the calling thread. An error among them stops the training.
@@ -204,7 +197,7 @@ class Bus:
           BaseException: An interrupt (`KeyboardInterrupt`, `SystemExit`) of a receiver, once all were called.
         """
         # An error is logged by the signal, known to those called after it, and raised by the next step.
-        _, interrupt = self._run_hooks.apart(signal.call_all, self, event, self._coord.fail)
+        _, interrupt = self._call_apart(signal.call_all, self, event, self._coord.fail)
         if interrupt is not None:
             raise interrupt
 
@@ -237,7 +230,7 @@ class Bus:
         hook_state.check_names([*self._hooks, hook])
         subscriptions: list[Subscription] = []
         if self._is_chief or not hook.chief_only:
-            subscriptions += [*subscriptions_of(hook), *run_subscriptions_of(hook)]
+            subscriptions += self._subscriptions_of(hook)
         try:
             for subscription in subscriptions:
                 self._connect(subscription, owner=hook)
@@ -247,7 +240,22 @@ class Bus:
             raise
         with self._changing_hooks:
             self._hooks.append(hook)
-            self._run_hooks.update(self._subscriptions)
+            self._hooks_changed()
+
+    # What a kind of training has more to say of its hooks.
+
+    def _check_late_hook(self, hook: Hook) -> None:
+        """Refuse a hook that must be given when the training is made."""
+
+    def _subscriptions_of(self, hook: Hook) -> Iterable[Subscription]:
+        return subscriptions_of(hook)
+
+    def _hooks_changed(self) -> None:
+        """A hook was added or removed."""
+
+    def _call_apart(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function`, which calls hooks: what they run is not the program's."""
+        return function(*args)
 
     def _connect(self, subscription: Subscription, owner: object) -> None:
         self._subscriptions[subscription] = owner
@@ -288,7 +296,7 @@ def checked_hooks(given: Iterable[Any]) -> list[Hook]:
     checked: list[Hook] = list(given)
     for hook in checked:
         if not isinstance(hook, Hook):
-            wrap = isinstance(hook, tf.compat.v1.train.SessionRunHook)
+            wrap = hasattr(hook, "after_create_session")  # a tf.compat.v1.train.SessionRunHook
             advice = ": wrap it in hookrun.hooks.SessionRunHookAdapter" if wrap else ""
             raise TypeError(f"hooks must be instances of hookrun.hooks.Hook, not {hook!r}{advice}")
         if not isinstance(hook.name, str):

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from hookrun.events import INTERRUPTS
-from hookrun.graph.recovery import SessionLostError
+from hookrun.signals import SessionGoneError
 
 __all__ = ["Coordinator"]
 
@@ -107,8 +107,8 @@ class Coordinator(tf.train.Coordinator):
 
 
 def _gives_way(first: BaseException, error: BaseException) -> bool:
-    if isinstance(first, SessionLostError):
-        return isinstance(error, Exception) and not isinstance(error, SessionLostError)
+    if isinstance(first, SessionGoneError):
+        return isinstance(error, Exception) and not isinstance(error, SessionGoneError)
     return isinstance(first, INTERRUPTS) and isinstance(error, Exception)
 
 

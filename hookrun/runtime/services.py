@@ -13,7 +13,7 @@ from hookrun.runtime.subscriptions import Subscription
 from hookrun.runtime.timers import TimerThread
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["Schedule", "Services", "join"]
 
@@ -40,12 +40,12 @@ class Services:
     """The services of one session.
 
     Args:
-      supervisor: Whose signals are sent.
+      runtime: Whose signals are sent.
       schedules: When.
     """
 
-    def __init__(self, supervisor: Supervisor, schedules: Sequence[Schedule]) -> None:
-        self._supervisor = supervisor
+    def __init__(self, runtime: Runtime, schedules: Sequence[Schedule]) -> None:
+        self._runtime = runtime
         self._schedules = schedules
         self._timers: dict[signals.Signal, TimerThread] = {}
         self.started = False
@@ -69,18 +69,18 @@ class Services:
             if schedule.steps
         ]
 
-    def _send(self, schedule: Schedule, supervisor: Supervisor, _: Any) -> None:
-        with supervisor.graph.as_default():
-            supervisor.send(schedule.signal, schedule.event)
+    def _send(self, schedule: Schedule, runtime: Runtime, _: Any) -> None:
+        with runtime._context():
+            runtime.send(schedule.signal, schedule.event)
 
     def start_timers(self) -> list[threading.Thread]:
         """Start the timers that somebody listens to and that are not running yet; return their threads."""
         started: list[threading.Thread] = []
         for signal, event, secs, _ in self._schedules:
-            if self.started and secs and signal not in self._timers and signal.resolved_for(self._supervisor):
+            if self.started and secs and signal not in self._timers and signal.resolved_for(self._runtime):
                 name = f"hookrun-{signal.name.removesuffix('_due')}-timer"
-                send = functools.partial(self._supervisor.send, signal, event)
-                timer = TimerThread(name, self._supervisor.coord, secs, send, self._supervisor.graph)
+                send = functools.partial(self._runtime.send, signal, event)
+                timer = TimerThread(name, self._runtime.coord, secs, send, self._runtime._context)
                 self._timers[signal] = timer
                 started.append(timer)
         for thread in started:

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -29,7 +30,7 @@ class TimerThread(threading.Thread):
     """Calls a function on a clock until the coordinator stops: at once, then at each boundary.
 
     The boundaries are `interval_secs` apart; those that pass while the function runs are left out, so a
-    slow one is not followed by a burst. The function runs inside `graph`. An exception is logged, ends
+    slow one is not followed by a burst. The function runs inside `context`. An exception is logged, ends
     the thread, and is reported to the coordinator, which stops the training.
 
     Args:
@@ -37,7 +38,7 @@ class TimerThread(threading.Thread):
       coord: The coordinator that the thread registers with and that ends it.
       interval_secs: Seconds between two calls; None calls back to back.
       target: Called without arguments, on this thread.
-      graph: The graph that is the default one while `target` runs.
+      context: Makes the context manager in which `target` runs.
       clock: Returns the time in seconds; it never goes backwards.
     """
 
@@ -47,7 +48,7 @@ class TimerThread(threading.Thread):
         coord: Coordinator,
         interval_secs: float | None,
         target: Callable[[], object],
-        graph: tf.Graph,
+        context: Callable[[], AbstractContextManager[object]],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -55,14 +56,14 @@ class TimerThread(threading.Thread):
         self._coord = coord
         self._interval_secs = None if interval_secs is None else float(interval_secs)  # of numpy's also
         self._call = target
-        self._graph = graph
+        self._context = context
         self._clock = clock
         coord.register_thread(self)
 
     def run(self) -> None:
         """The thread's own body; `start` begins it."""
         try:
-            with self._graph.as_default():
+            with self._context():
                 if self._interval_secs is None:
                     while not self._coord.should_stop():
                         self._call()

@@ -1,0 +1,290 @@
+"""Loop: hooks, checkpoints and summaries in a training loop of TensorFlow 2."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import tensorflow as tf
+
+from hookrun import events, signals
+from hookrun.checkpoints import restore
+from hookrun.checkpoints.directory import undo_interrupted_save
+from hookrun.eager.restoring import restore_checkpoint, step_of
+from hookrun.eager.snapshots import Snapshots
+from hookrun.eager.training_step import LoopSession, StepFunction, StepInBlock
+from hookrun.eager.values import check_fetches
+from hookrun.hooks import CheckpointHook, StepCounterHook, SummaryHook
+from hookrun.runtime.bus import checked_hooks
+from hookrun.runtime.hook import Hook
+from hookrun.runtime.runtime import Ending, Runtime
+
+__all__ = ["Loop"]
+
+_logger = logging.getLogger(__name__)
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_END_OF_DATA = (StopIteration, tf.errors.OutOfRangeError)
+
+GLOBAL_STEP_KEY = "hookrun/global_step"
+"""The name under which a checkpoint holds the global step."""
+
+
+class Loop(Runtime):
+    """Hooks, checkpoints and summaries in a training loop of your own, in TensorFlow 2.
+
+    ```python
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+    loop = hookrun.Loop(checkpoint, logdir="runs/digits", hooks=[hooks.NanGuardHook("loss")])
+
+    @loop.training_step
+    @tf.function
+    def train_step(x, y):
+        ...
+        return {"loss": loss}
+
+    with loop:
+        for x, y in loop.batches(dataset):
+            train_step(x, y)
+    ```
+
+    The block begins with what the newest intact checkpoint in `logdir` holds, and saves its last step at the end.
+    It may be entered again, and goes on then. Its signals, hooks, checkpoints and event files are those of
+    `hookrun.Supervisor`.
+
+    Args:
+      checkpoint: A `tf.train.Checkpoint` of all that the training changes: the model, the optimizer, metrics,
+        generators of random numbers, and the iterator of the data where `batches` is not used. None to save
+        nothing.
+      logdir: Directory of the checkpoints and event files; made if missing. Chief only.
+      hooks: Instances of `hookrun.hooks.Hook`, subscribed in this order. A standard hook among them takes the
+        place of the default one.
+      save_model_secs: Seconds between checkpoints; 0 for none.
+      save_model_steps: Training steps between checkpoints, besides `save_model_secs`; 0 or None for none.
+      save_summaries_secs: Seconds between summaries; 0 for none.
+      save_summaries_steps: Training steps between summaries, besides `save_summaries_secs`; 0 or None for none.
+      checkpoint_basename: The base name of the checkpoints.
+      summary_writer: What the events are written with; None to write none. Defaults to a
+        `hookrun.writers.EventFileWriter` in `logdir`.
+      stop_grace_secs: Seconds that running threads are given to stop.
+      global_step: An integer variable, such as `optimizer.iterations`, that is read at the beginning of the block
+        and assigned before each save. None where the loop alone counts.
+      is_chief: True for the task that saves and writes summaries.
+
+    Raises:
+      RuntimeError: If made inside a graph; see `hookrun.Supervisor`.
+      TypeError, ValueError: If an argument is not what it should be; the message says which.
+      OSError: If `logdir` cannot be made or written to.
+    """
+
+    USE_DEFAULT = 0
+    """Passed for `summary_writer` to have the default."""
+
+    def __init__(
+        self,
+        checkpoint: tf.train.Checkpoint | None = None,
+        *,
+        logdir: str | os.PathLike[str] | None = None,
+        hooks: Iterable[Hook] = (),
+        save_model_secs: float = 600,
+        save_model_steps: int | None = None,
+        save_summaries_secs: float = 120,
+        save_summaries_steps: int | None = None,
+        checkpoint_basename: str = "model.ckpt",
+        summary_writer: Any = USE_DEFAULT,
+        stop_grace_secs: float = 120,
+        global_step: Any = None,
+        is_chief: bool = True,
+    ) -> None:
+        if not tf.executing_eagerly():
+            raise RuntimeError("A Loop cannot be made inside a tf.Graph: hookrun.Supervisor trains a graph")
+        if checkpoint is not None and not isinstance(checkpoint, tf.train.Checkpoint):
+            raise TypeError(f"checkpoint must be a tf.train.Checkpoint or None, not {checkpoint!r}")
+        super().__init__(
+            is_chief=is_chief,
+            logdir=logdir,
+            checkpoint_basename=checkpoint_basename,
+            save_summaries_secs=save_summaries_secs,
+            save_summaries_steps=save_summaries_steps,
+            save_model_secs=save_model_secs,
+            save_model_steps=save_model_steps,
+            stop_grace_secs=stop_grace_secs,
+        )
+        self._checkpoint = checkpoint
+        self._snapshots = None if checkpoint is None else Snapshots(checkpoint)
+        self._step_variable = _checked_step_variable(global_step)
+        self._last_step = 0
+        given = checked_hooks(hooks)
+        self._open_summary_writer(summary_writer, is_default=_is_default(summary_writer))
+        for hook in (*given, *self._default_hooks(given)):
+            self._subscribe(hook)
+
+    @property
+    def global_step(self) -> int:
+        """The number of training steps made so far, those before a restart included."""
+        return self._last_step if self._session is None else int(self._session.last_step)
+
+    def read_global_step(self, sess: Any) -> int | None:
+        """The number of training steps made so far; the argument is not looked at."""
+        return self.global_step
+
+    def training_step(self, function: _Function) -> _Function:
+        """Make each call of `function` a training step. A decorator, above `@tf.function`.
+
+        After each call `signals.step` is sent, on the thread that made it, with what `function` returned. A key
+        that a hook fetches is looked up in it: in nested dictionaries, named tuples and dataclasses; a single
+        number is called ``loss``.
+
+        Args:
+          function: A `tf.function`, or any other callable, such as a model's `train_on_batch`.
+
+        Returns:
+          A callable with the name, signature and attributes of `function`. Called outside of the ``with`` block
+          of the loop, it raises a `RuntimeError`; after an error in a hook or service, that error.
+
+        Raises:
+          TypeError: If `function` is not callable.
+        """
+        if not callable(function):
+            raise TypeError(f"training_step must be given a function, not {function!r}")
+        return StepFunction(self, function)  # type: ignore[return-value]
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[StepInBlock]:
+        """Return a context manager whose block is one training step, where a step is no function.
+
+        ```python
+        with loop.step() as step:
+            step.results = {"loss": model.train_on_batch(x, y)}
+        ```
+
+        Yields:
+          An object whose `results` are what hooks are told.
+
+        Raises:
+          RuntimeError: If called outside of the ``with`` block of the loop.
+          Exception: The error that stopped the training before it.
+        """
+        block = StepInBlock()
+        with self._running_session("step").step() as done:
+            yield block
+            done(block.results, 1)
+
+    def run_every(
+        self, interval_secs: float | None, target: Callable[..., object], *args: Any, **kwargs: Any
+    ) -> threading.Thread:
+        """Start a thread that calls a function periodically, until a stop is requested.
+
+        It is waited for at the end of the ``with`` block. An exception stops the training.
+
+        Args:
+          interval_secs: Seconds between two calls, the first at once; None to call back to back.
+          target: A callable object.
+          *args, **kwargs: What it is called with.
+
+        Returns:
+          The started thread.
+
+        Raises:
+          ValueError: If `target` is not callable.
+        """
+        return self._start_loop(interval_secs, target, args, kwargs)
+
+    # A session begins.
+
+    def __enter__(self) -> Loop:
+        if self._session is not None:
+            raise RuntimeError("This loop is running already: its with block is entered once at a time")
+        self._coord.clear_stop()
+        self._reopen_summary_writer()
+        checkpoint = self._restored()
+        session = LoopSession(self, self._last_step)
+        created = events.SessionCreated(session, self._last_step, True, checkpoint)  # type: ignore[arg-type]
+        self._begin(created, checkpoint)
+        if self._coord.error is not None:
+            self._end(Ending(self._stop_grace_secs, to_close=session))
+        if self._is_chief and self._logdir is not None:
+            self._start_services(session)
+        return self
+
+    def _restored(self) -> str | None:
+        """Restore the newest intact checkpoint, and return its prefix; None where there is none."""
+        prefix = None
+        if self._checkpoint is not None and self._save_path is not None:
+            undo_interrupted_save(self._save_path)
+            prefix = restore.newest_intact(self._save_path)
+        if prefix is not None and self._checkpoint is not None:
+            restore_checkpoint(self._checkpoint, prefix)
+            self._last_step = step_of(prefix, GLOBAL_STEP_KEY, self._step_variable)
+        elif self._step_variable is not None:
+            self._last_step = int(self._step_variable.numpy())
+        return prefix
+
+    def _running_session(self, what: str) -> LoopSession:
+        if self._session is None:
+            raise RuntimeError(f"{what} is a training step: it is called inside of `with loop:` alone")
+        session: LoopSession = self._session
+        return session
+
+    def _check_fetches(self, name: str, fetches: Any) -> None:
+        check_fetches(name, fetches)
+
+    def _default_hooks(self, given: Sequence[Hook]) -> Iterator[Hook]:
+        """The standard services that the arguments ask for, without those that `given` replaces."""
+        services = self._is_chief and self._logdir is not None
+        summaries = self._summary_writer is not None and (
+            self._save_summaries_secs or self._save_summaries_steps
+        )
+        checkpoints = self._checkpoint is not None and (self._save_model_secs or self._save_model_steps)
+        wanted: dict[type[Hook], Any] = {
+            SummaryHook: services and summaries,
+            StepCounterHook: services and summaries,
+            CheckpointHook: services and checkpoints,
+        }
+        for kind, is_wanted in wanted.items():
+            if is_wanted and not any(isinstance(hook, kind) for hook in given):
+                yield kind()
+
+    # A session ends.
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        ending = Ending(self._stop_grace_secs, to_close=self._session)
+        if isinstance(error, _END_OF_DATA):
+            self._coord.request_stop()
+        elif isinstance(error, Exception):
+            self._coord.request_stop(error)
+        else:
+            ending.interrupt = error
+        self._end(ending)
+        return isinstance(error, _END_OF_DATA)
+
+    def _close_session(self, ending: Ending) -> None:
+        if ending.to_close is not None:
+            ending.to_close.closed = True
+            self._last_step = ending.to_close.last_step
+
+
+def _is_default(value: Any) -> bool:
+    return isinstance(value, int) and value == Loop.USE_DEFAULT
+
+
+def _checked_step_variable(variable: Any) -> Any:
+    """The variable of the global step, of TensorFlow or of Keras; None without."""
+    if variable is None:
+        return None
+    if not hasattr(variable, "assign") or not hasattr(variable, "numpy"):
+        raise TypeError(f"global_step must be an integer variable or None, not {variable!r}")
+    if not tf.as_dtype(variable.dtype).is_integer:
+        raise TypeError(f"global_step must be an integer variable, not of type {variable.dtype}: {variable!r}")
+    return variable

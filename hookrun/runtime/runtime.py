@@ -1,0 +1,462 @@
+"""Runtime: a training as its hooks see it, and the life of one session of it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from hookrun import events, signals, writers
+from hookrun.runtime import hook_state
+from hookrun.runtime.arguments import check_secs, check_steps, check_summary, make_logdir
+from hookrun.runtime.bus import Bus
+from hookrun.runtime.coordinator import Coordinator
+from hookrun.runtime.gate import StepGate
+from hookrun.runtime.hook_state import HookState
+from hookrun.runtime.services import Schedule, Services
+from hookrun.runtime.subscriptions import Subscription
+from hookrun.runtime.timers import TimerThread
+
+__all__ = ["Ending", "Runtime", "TrainingSession"]
+
+_logger = logging.getLogger(__name__)
+
+
+class TrainingSession(Protocol):
+    """One run of a training, from `session_created` to `stop`."""
+
+    @property
+    def last_step(self) -> int:
+        """The step after the last training step that was counted or told to hooks."""
+
+    @property
+    def closed(self) -> bool:
+        """True once it was closed, by its end or by the program."""
+
+    def catch_up(self) -> None:
+        """Have `last_step` count the training steps of which nobody was told."""
+
+
+@dataclass
+class Ending:
+    """How a session is to end."""
+
+    grace_secs: float
+    """How long its threads are waited for, in seconds."""
+    threads: frozenset[threading.Thread] = frozenset()
+    """The threads that are waited for besides those of the training."""
+    ignore_live_threads: bool = False
+    """True where threads that are still running are no error."""
+    close_summary_writer: bool = True
+    to_close: Any = None
+    """The session that is closed at the end; None to leave it open."""
+    interrupt: BaseException | None = None
+    """What ended the session without an error of it, and is raised by the caller."""
+    session: Any = None
+    """The session that ends; None where none had begun."""
+    deadline: float = 0.0
+    """The end of `grace_secs`, a time of `time.monotonic`."""
+    stragglers: list[str] = field(default_factory=list)
+    """The names of the threads that were still running then."""
+
+
+class Runtime(Bus):
+    """A training as its hooks see it: what each of their methods is given first.
+
+    `hookrun.Supervisor` is one; a hook that uses no more than what is here fits every kind of training.
+
+    A session begins in this order: the kind of training makes it, `session_created` is sent, the hooks are given
+    what they remembered, the services start. It ends in this order, each also when the one before failed: the
+    services are waited for, `stop` is sent to every hook, the summary writer is closed, the session is closed,
+    and the first error is raised.
+
+    Args:
+      is_chief: True for the task that saves and writes summaries.
+      logdir: Directory of the checkpoints and event files, for the chief.
+      checkpoint_basename: The base name of the checkpoints.
+      save_summaries_secs, save_model_secs: Seconds between summaries, and between checkpoints; 0 for none.
+      save_summaries_steps, save_model_steps: The same, in training steps; 0 or None for none.
+      stop_grace_secs: Seconds that running threads are given to stop.
+
+    Raises:
+      TypeError, ValueError: If an argument is not what it should be; the message says which.
+    """
+
+    def __init__(
+        self,
+        *,
+        is_chief: bool,
+        logdir: str | os.PathLike[str] | None,
+        checkpoint_basename: str,
+        save_summaries_secs: float,
+        save_summaries_steps: int | None,
+        save_model_secs: float,
+        save_model_steps: int | None,
+        stop_grace_secs: float,
+    ) -> None:
+        if logdir is not None and not isinstance(logdir, (str, os.PathLike)):
+            raise TypeError(f"logdir must be a path or None, not {logdir!r}")
+        if not isinstance(checkpoint_basename, (str, os.PathLike)):
+            raise TypeError(f"checkpoint_basename must be a str, not {checkpoint_basename!r}")
+        check_secs(
+            save_summaries_secs=save_summaries_secs or 0,
+            save_model_secs=save_model_secs or 0,
+            stop_grace_secs=stop_grace_secs,
+        )
+        check_steps(save_summaries_steps=save_summaries_steps, save_model_steps=save_model_steps)
+        super().__init__(Coordinator(), is_chief)
+        self._logdir = os.fspath(logdir) if is_chief and logdir else None
+        self._save_path = os.path.join(self._logdir, checkpoint_basename) if self._logdir else None
+        self._save_summaries_secs = save_summaries_secs if is_chief else None
+        self._save_model_secs = save_model_secs if is_chief else None
+        self._save_summaries_steps = save_summaries_steps if is_chief else None
+        self._save_model_steps = save_model_steps if is_chief else None
+        self._stop_grace_secs = float(stop_grace_secs)
+        self._gate = StepGate()
+        self._metrics: dict[str, float] = {}
+        self._session: Any = None
+        self._services = Services(self, ())
+        self._summary_writer: Any = None
+        self._owns_summary_writer = False
+        self._writer_open = False
+
+    # What hooks see.
+
+    @property
+    def is_chief(self) -> bool:
+        """True if this is the task that saves and writes summaries."""
+        return self._is_chief
+
+    @property
+    def coord(self) -> Coordinator:
+        """The `Coordinator` of the training; useful to run further threads during it."""
+        return self._coord
+
+    @property
+    def logdir(self) -> str | None:
+        """The directory of checkpoints and event files; None without one, and on a non-chief."""
+        return self._logdir
+
+    @property
+    def save_path(self) -> str | None:
+        """The path of the checkpoints without their step; None without a `logdir`."""
+        return self._save_path
+
+    @property
+    def save_summaries_secs(self) -> float | None:
+        """Seconds between summaries; None on a non-chief."""
+        return self._save_summaries_secs
+
+    @property
+    def save_model_secs(self) -> float | None:
+        """Seconds between checkpoints; None on a non-chief."""
+        return self._save_model_secs
+
+    @property
+    def summary_writer(self) -> Any:
+        """The writer of the events, as it was given; None on a non-chief and where there is none."""
+        return self._summary_writer
+
+    @property
+    def services_started(self) -> bool:
+        """True while the standard services of a session run."""
+        return self._services.started
+
+    @property
+    def in_training_step(self) -> bool:
+        """True on a thread that is in a training step, from before its run until its hooks have been told."""
+        return self._gate.held
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The last value of each metric that was reported."""
+        return dict(self._metrics)
+
+    def report_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Make the values of metrics known to all hooks, and have them remembered beside each checkpoint.
+
+        Args:
+          metrics: Numbers by name.
+
+        Raises:
+          TypeError: If a value is no number.
+        """
+        for name, value in metrics.items():
+            try:
+                self._metrics[name] = float(value)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"metric {name!r} must be a number, not {value!r}") from error
+
+    def hook_state(self) -> HookState:
+        """What is to be remembered beside a checkpoint: metrics, and the state of hooks and triggers."""
+        return hook_state.collect(self.hooks, self._metrics)
+
+    def between_steps(self, timeout_secs: float | None = None) -> AbstractContextManager[bool]:
+        """Return a context manager in whose block no training step runs, and no run that writes variables but
+        local ones.
+
+        What is read of the model inside the block belongs to one step. Runs that go straight to TensorFlow
+        (`run_without_hooks`, `make_callable`, queue runners) and other processes are not held up. Any
+        thread may call this, also one that is told of a step.
+
+        Args:
+          timeout_secs: Seconds to wait for steps that are running; None for as long as they take.
+
+        Returns:
+          A context manager; it yields False when the wait ended before the steps did.
+        """
+        return self._gate.alone(timeout_secs)
+
+    def step_suspended(self) -> AbstractContextManager[bool]:
+        """Return a context manager in whose block the calling thread's training step holds up no save.
+
+        For a hook that waits, when told of a step, for another thread that may be in `between_steps`. Outside
+        of a training step it does nothing. At the end of the block it waits until nobody is between steps.
+
+        Returns:
+          A context manager; its value is False where the thread is in `between_steps` itself, which stays so:
+          wait with a bound then.
+        """
+        return self._gate.suspended()
+
+    def request_stop(self, ex: BaseException | tuple[Any, Any, Any] | None = None) -> None:
+        """Request that the training stop.
+
+        Args:
+          ex: Optional exception, raised or not, or `exc_info` tuple. The first one is raised at the end of
+            the session.
+
+        Raises:
+          TypeError: If `ex` is anything else.
+        """
+        self._coord.request_stop(ex)
+
+    def should_stop(self) -> bool:
+        """True if a stop was requested."""
+        return bool(self._coord.should_stop())
+
+    def stop_on_exception(self) -> Any:
+        """Return a context manager that requests a stop when its block raises.
+
+        See `tf.train.Coordinator.stop_on_exception`.
+        """
+        return self._coord.stop_on_exception()
+
+    def wait_for_stop(self) -> None:
+        """Block until a stop is requested."""
+        self._coord.wait_for_stop()
+
+    def summary_computed(self, sess: Any, summary: Any, global_step: int | None = None) -> None:
+        """Write a summary that was computed.
+
+        Args:
+          sess: The session.
+          summary: A `Summary` proto, or `bytes` that hold a serialized one.
+          global_step: The step it belongs to; if None, the current one is read.
+
+        Raises:
+          TypeError: If `summary` is neither.
+          google.protobuf.message.DecodeError: If it is bytes of something else: in the event file they
+            would keep what follows from being read.
+          RuntimeError: If there is no summary writer.
+        """
+        if self._summary_writer is None:
+            raise RuntimeError("Writing a summary requires a summary writer.")
+        check_summary(summary)
+        if global_step is None:
+            global_step = self.read_global_step(sess)
+        writers.file_writer(self._summary_writer).add_summary(summary, global_step)
+
+    # What a kind of training implements.
+
+    def read_global_step(self, sess: Any) -> int | None:
+        """Read the global step, in a run that no hook sees.
+
+        Args:
+          sess: The session.
+
+        Returns:
+          The step; None without a global step.
+        """
+        raise NotImplementedError
+
+    def _context(self) -> AbstractContextManager[object]:
+        """Make the context in which hooks and services are called on threads of hookrun's own."""
+        return contextlib.nullcontext()
+
+    def _check_fetches(self, name: str, fetches: Any) -> None:
+        """Refuse what the receiver `name` cannot fetch."""
+
+    def _stop_context(self, ending: Ending) -> AbstractContextManager[object]:
+        """Make the context in which hooks are told that the session ends."""
+        return self._context()
+
+    def _close_session(self, ending: Ending) -> None:
+        """Close `ending.to_close`, where there is one."""
+
+    # A session begins.
+
+    def _open_summary_writer(self, summary_writer: Any, is_default: bool) -> None:
+        """Have the events written by `summary_writer`, or by one of this training's own."""
+        self._owns_summary_writer = is_default
+        if is_default:
+            if self._logdir is not None:
+                make_logdir(self._logdir)
+                self._summary_writer = writers.EventFileWriter(self._logdir)
+        elif self._is_chief:
+            self._summary_writer = summary_writer
+        self._writer_open = True
+
+    def _reopen_summary_writer(self) -> None:
+        if self._summary_writer is not None:
+            writers.file_writer(self._summary_writer).reopen()
+            self._writer_open = True
+
+    def _begin(self, created: events.SessionCreated, state_from: str | None) -> None:
+        """A session was made: tell the hooks, and give them what they remembered beside a checkpoint."""
+        session = self._session = created.session
+        summary_due, checkpoint_due = events.SummaryDue(session), events.CheckpointDue(session)
+        self._services = Services(
+            self,
+            [
+                Schedule(
+                    signals.summary_due, summary_due, self._save_summaries_secs, self._save_summaries_steps
+                ),
+                Schedule(
+                    signals.checkpoint_due, checkpoint_due, self._save_model_secs, self._save_model_steps
+                ),
+            ],
+        )
+        self._session_start = time.monotonic()
+        for subscription in tuple(self._subscriptions):
+            subscription.start(created.global_step or 0)
+        self._log_subscriptions(created)
+        self.send(signals.session_created, created)
+        if state_from is not None:
+            self._load_hook_state(state_from)
+
+    def _load_hook_state(self, checkpoint: str) -> None:
+        """An error is as that of a hook: raised when the session is made."""
+        try:
+            state = hook_state.read(checkpoint + hook_state.SUFFIX)
+        except Exception as error:
+            _logger.exception("The state of the hooks could not be restored from %s", checkpoint)
+            self._coord.fail(error)
+            return
+        self._metrics = dict(state.metrics)
+        try:
+            hook_state.load(self.hooks, state)
+        except Exception as error:  # logged under the name of its hook
+            self._coord.fail(error)
+
+    def _log_subscriptions(self, created: events.SessionCreated) -> None:
+        """Say once per session who is told of what, in which order."""
+        by_signal: dict[str, list[str]] = {}
+        for subscription in sorted(self._subscriptions, key=lambda subscription: subscription.priority):
+            by_signal.setdefault(subscription.signal.name, []).append(subscription.name)
+        order = "; ".join(f"{signal}: {', '.join(names)}" for signal, names in sorted(by_signal.items()))
+        restored = "" if created.restored_from is None else f", restored from {created.restored_from}"
+        step = created.global_step
+        _logger.info("Session ready at step %s%s. Called in this order: %s", step, restored, order)
+
+    def _start_services(self, session: Any) -> list[threading.Thread]:
+        if not self._services.started:
+            for subscription in self._services.step_subscriptions():
+                self._connect(subscription, owner=session)
+        return self._services.start()
+
+    def _start_loop(
+        self,
+        interval_secs: float | None,
+        target: Callable[..., object],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> threading.Thread:
+        """Start a thread that calls `target` at once and then periodically, until a stop is requested."""
+        if not callable(target):
+            raise ValueError(f"target must be callable, not {target!r}")
+        if interval_secs is not None:
+            check_secs(timer_interval_secs=interval_secs)
+        call = functools.partial(target, *args, **kwargs)
+        name = f"hookrun-loop-{signals.receiver_name(target)}"
+        thread = TimerThread(name, self._coord, interval_secs, call, self._context)
+        thread.start()
+        return thread
+
+    def _connect(self, subscription: Subscription, owner: object) -> None:
+        """Connect a receiver; during a session its schedule starts now, and its timer if it needs one."""
+        if subscription.fetches is not None:
+            self._check_fetches(subscription.name, subscription.fetches)
+        if self._session is not None and subscription.signal is signals.step:
+            self._session.catch_up()
+        super()._connect(subscription, owner)
+        if self._session is None:
+            return
+        subscription.start(self._session.last_step)
+        self._services.start_timers()
+
+    # A session ends.
+
+    def _end(self, ending: Ending) -> None:
+        """End the session: each step of it, even when the one before failed; then raise the first error."""
+        ending.deadline = time.monotonic() + ending.grace_secs
+        ending.session, self._session = self._session, None
+        ending.threads |= self._coord.threads
+        self._coord.end()
+        with contextlib.ExitStack() as last_to_first:
+            last_to_first.callback(self._raise_first_error, ending)
+            last_to_first.callback(self._close_session, ending)
+            last_to_first.callback(self._close_summary_writer, ending)
+            last_to_first.callback(self._send_stop, ending)
+            self._join_services(ending)
+
+    def _join_services(self, ending: Ending) -> None:
+        ending.stragglers += self._services.join(
+            ending.threads, ending.deadline, ending.grace_secs, ending.to_close is not None
+        )
+
+    def _send_stop(self, ending: Ending) -> None:
+        if ending.session is None:
+            return
+        try:
+            with self._stop_context(ending):
+                self._tell_of_stop(ending)
+        finally:
+            self._services = Services(self, ())
+            for subscription in self._owned_by(ending.session):
+                self._disconnect(subscription)
+            self._report_hook_times(time.monotonic() - self._session_start)
+
+    def _tell_of_stop(self, ending: Ending) -> None:
+        self.send(signals.stop, events.Stop(ending.session, self._coord.error or ending.interrupt))
+
+    def _close_summary_writer(self, ending: Ending) -> None:
+        if not ending.close_summary_writer or self._summary_writer is None or not self._writer_open:
+            return
+        self._writer_open = False
+        try:
+            self._write_stop_event()
+            writers.file_writer(self._summary_writer).close()
+        except Exception as error:
+            _logger.exception("The summary writer failed to close")
+            self._coord.fail(error)
+
+    def _raise_first_error(self, ending: Ending) -> None:
+        try:
+            self._coord.join(stop_grace_period_secs=0.0, ignore_live_threads=True)
+        except events.INTERRUPTS:
+            if ending.interrupt is None:
+                raise
+            return  # the block raises its own, with the exit status that it chose
+        if ending.stragglers:
+            message = f"Coordinator stopped with threads still running: {' '.join(ending.stragglers)}"
+            if not ending.ignore_live_threads:
+                raise RuntimeError(message)
+            _logger.info(message)
