@@ -15,6 +15,7 @@ TensorFlow.
 from __future__ import annotations
 
 import abc
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -46,6 +47,14 @@ class Trigger(abc.ABC):
         train one model: a trigger fires at the first step at or after the one it was meant for. Where
         several threads train, a step may also come after one that followed it: it fires nothing.
         """
+
+    def next_due(self, step: int) -> float:
+        """The next step after `step` at which it may fire: before that one, it need not be asked.
+
+        Returns:
+          A step; infinity for one that goes by time alone, and is asked now and then.
+        """
+        return step + 1
 
     def state_dict(self) -> dict[str, Any]:
         """What must survive a restart, as JSON values."""
@@ -82,6 +91,9 @@ class EverySteps(Trigger):
         self._last = max(last, step)
         return step // self.steps > last // self.steps
 
+    def next_due(self, step: int) -> float:
+        return (step // self.steps + 1) * self.steps
+
     def __repr__(self) -> str:
         return f"EverySteps({self.steps})"
 
@@ -115,6 +127,9 @@ class EverySecs(Trigger):
             return False
         self._last = now
         return True
+
+    def next_due(self, step: int) -> float:
+        return math.inf
 
     def state_dict(self) -> dict[str, Any]:
         return {"elapsed_secs": 0.0 if self._last is None else self._clock() - self._last}
@@ -152,6 +167,9 @@ class AtSteps(Trigger):
         self._last = max(last, step)
         return any(last < at <= step for at in self.steps)
 
+    def next_due(self, step: int) -> float:
+        return next((at for at in self.steps if at > step), math.inf)
+
     def __repr__(self) -> str:
         return f"AtSteps({self.steps})"
 
@@ -165,6 +183,9 @@ class Once(Trigger):
     def __call__(self, step: int) -> bool:
         fires, self._fired = not self._fired, True
         return fires
+
+    def next_due(self, step: int) -> float:
+        return math.inf if self._fired else step + 1
 
     def state_dict(self) -> dict[str, Any]:
         return {"fired": self._fired}
@@ -192,6 +213,9 @@ class AnyOf(Trigger):
 
     def __call__(self, step: int) -> bool:
         return any([trigger(step) for trigger in self.triggers])
+
+    def next_due(self, step: int) -> float:
+        return min((trigger.next_due(step) for trigger in self.triggers), default=math.inf)
 
     def state_dict(self) -> dict[str, Any]:
         return {"triggers": [trigger.state_dict() for trigger in self.triggers]}

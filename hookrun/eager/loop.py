@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tensorflow as tf
 
 from hookrun import events, signals
 from hookrun.checkpoints import restore
 from hookrun.checkpoints.directory import undo_interrupted_save
+from hookrun.eager.data import Batches, DataPositions
 from hookrun.eager.restoring import restore_checkpoint, step_of
 from hookrun.eager.snapshots import Snapshots
+from hookrun.eager.several_steps import CallsOfSteps
 from hookrun.eager.training_step import LoopSession, StepFunction, StepInBlock
 from hookrun.eager.values import check_fetches
 from hookrun.hooks import CheckpointHook, StepCounterHook, SummaryHook
+from hookrun.runtime.arguments import check_steps
 from hookrun.runtime.bus import checked_hooks
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.runtime import Ending, Runtime
@@ -176,6 +181,75 @@ class Loop(Runtime):
             yield block
             done(block.results, 1)
 
+    def batches(self, dataset: tf.data.Dataset) -> Batches:
+        """The batches of `dataset`, whose position is saved and restored with the checkpoints.
+
+        ```python
+        with loop:
+            for x, y in loop.batches(dataset):
+                train_step(x, y)
+        ```
+
+        They end at the end of the data, and when the training is to stop. A run that was restored goes on with
+        the first batch that no step was made with. Where a program asks for batches several times, as in each
+        epoch, it goes on in the same place of the same order.
+
+        Args:
+          dataset: A `tf.data.Dataset` whose iterator can be saved: not one with a `from_generator` or
+            `py_function` in it, for which the first save fails.
+
+        Returns:
+          An iterator.
+
+        Raises:
+          RuntimeError: If called outside of the ``with`` block of the loop.
+          TypeError: If `dataset` is none.
+        """
+        if not isinstance(dataset, tf.data.Dataset):
+            raise TypeError(f"batches must be given a tf.data.Dataset, not {dataset!r}")
+        self._running_session("batches")
+        return self._data.batches(dataset)
+
+    def train(
+        self,
+        step_fn: Callable[..., Any],
+        data: Any,
+        *,
+        last_step: int | None = None,
+        steps_per_call: int | Literal["auto"] = 1,
+    ) -> None:
+        """Call `step_fn` with each batch of `data` until their end, a stop, or `last_step`.
+
+        Called outside of the ``with`` block of the loop, it enters it itself.
+
+        With `steps_per_call`, several steps are made in one call of a `tf.function`, with the iterator inside, up
+        to the next step at which a hook is due: schedules by steps stay exact, and a hook that is due at every
+        step is told of every step. Schedules by seconds, timers and stops are met within about 0.2 s: fewer steps
+        are made in a call where they take long. Where steps cannot be made so, they are made one by one, which is
+        logged.
+
+        Args:
+          step_fn: Called with the elements of a batch where it is a tuple, or else with the batch. What
+            `training_step` returned, or a function, which is made one here.
+          data: A `tf.data.Dataset`, whose position is then saved as that of `batches`; its iterator; or any
+            iterable of batches.
+          last_step: The step to end at; None to go on to the end of the data.
+          steps_per_call: The number of steps in a call at most; "auto" for as many as may be.
+
+        Raises:
+          Exception: The first error of the training.
+          TypeError, ValueError: If an argument is not what it should be; the message says which.
+        """
+        if not callable(step_fn):
+            raise TypeError(f"step_fn must be callable with a batch, not {step_fn!r}")
+        check_steps(last_step=last_step)
+        if steps_per_call != "auto":
+            check_steps(steps_per_call=steps_per_call)
+        with contextlib.nullcontext() if self._session is not None else self:
+            batches = self.batches(data) if isinstance(data, tf.data.Dataset) else iter(data)
+            function = step_fn if isinstance(step_fn, StepFunction) else StepFunction(self, step_fn)
+            CallsOfSteps(self, function, batches, last_step, steps_per_call).make()
+
     def run_every(
         self, interval_secs: float | None, target: Callable[..., object], *args: Any, **kwargs: Any
     ) -> threading.Thread:
@@ -205,6 +279,7 @@ class Loop(Runtime):
         self._reopen_summary_writer()
         checkpoint = self._restored()
         session = LoopSession(self, self._last_step)
+        self._data = DataPositions(lambda: session.last_step, self.should_stop, checkpoint)
         created = events.SessionCreated(session, self._last_step, True, checkpoint)  # type: ignore[arg-type]
         self._begin(created, checkpoint)
         if self._coord.error is not None:
@@ -231,6 +306,24 @@ class Loop(Runtime):
             raise RuntimeError(f"{what} is a training step: it is called inside of `with loop:` alone")
         session: LoopSession = self._session
         return session
+
+    def next_due(self, step: int) -> float:
+        """The next step after `step` at which a receiver of `signals.step` is to be told; infinity for none."""
+        receivers = (reference() for reference in signals.step.resolved_for(self))
+        triggers = (getattr(receiver, "trigger", None) for receiver in receivers if receiver is not None)
+        return min((step + 1 if t is None else t.next_due(step) for t in triggers), default=math.inf)
+
+    def between_steps(self, timeout_secs: float | None = None) -> AbstractContextManager[bool]:
+        """As `Runtime.between_steps`. On another thread than that of the training, the block begins when a step
+        has ended, before the training takes its next batch: the position in the data is that of the step."""
+        return self._after_a_step(timeout_secs)
+
+    @contextlib.contextmanager
+    def _after_a_step(self, timeout_secs: float | None) -> Iterator[bool]:
+        session = self._session
+        waiting = contextlib.nullcontext() if session is None else session.after_a_step(timeout_secs)
+        with waiting, self._gate.alone(timeout_secs) as in_time:
+            yield in_time
 
     def _check_fetches(self, name: str, fetches: Any) -> None:
         check_fetches(name, fetches)
@@ -271,7 +364,7 @@ class Loop(Runtime):
 
     def _close_session(self, ending: Ending) -> None:
         if ending.to_close is not None:
-            ending.to_close.closed = True
+            ending.to_close.close()
             self._last_step = ending.to_close.last_step
 
 

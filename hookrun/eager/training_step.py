@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LoopSession", "StepFunction", "StepInBlock"]
 
+_LOOK_SECS = 0.1
+"""How often one that waits for the end of a step looks whether the training stops."""
+
 
 class LoopSession:
     """One run of a `Loop`: from the beginning of its `with` block to the end.
@@ -31,6 +36,10 @@ class LoopSession:
     def __init__(self, loop: Loop, step: int) -> None:
         self._loop = loop
         self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._wanted = 0
+        self._parked = 0
+        self._thread: int | None = None
         self.last_step = step
         """The number of steps made so far."""
         self.closed = False
@@ -54,6 +63,46 @@ class LoopSession:
             raise coord.error
         with self._loop._gate:
             yield self._done
+            self._thread = threading.get_ident()
+        if self._wanted:
+            self._park()
+
+    @contextlib.contextmanager
+    def after_a_step(self, timeout_secs: float | None) -> Iterator[None]:
+        """Wait until a step has ended; the thread that made it takes no more data before the block ends.
+
+        On the thread that makes the steps, there is nothing to wait for.
+
+        Args:
+          timeout_secs: Seconds to wait at most; None to wait as long as the training goes on.
+        """
+        if self._thread in (None, threading.get_ident()) or self._loop._gate.held:
+            yield
+            return
+        with self._changed:
+            self._wanted += 1
+            deadline = math.inf if timeout_secs is None else time.monotonic() + timeout_secs
+            while not (self._parked or self.closed or self._loop.should_stop()) and time.monotonic() < deadline:
+                self._changed.wait(_LOOK_SECS)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._wanted -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """The block of the loop has ended: no more steps come."""
+        with self._changed:
+            self.closed = True
+            self._changed.notify_all()
+
+    def _park(self) -> None:
+        with self._changed:
+            self._parked += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._wanted)
+            self._parked -= 1
 
     def _done(self, results: Any, count: int = 1) -> None:
         with self._lock:
@@ -103,7 +152,8 @@ class StepFunction:
     def __init__(self, loop: Loop, function: Callable[..., Any]) -> None:
         functools.update_wrapper(self, function)
         self._loop = loop
-        self._function = function
+        self.function = function
+        """The function itself."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if tf.inside_function():
@@ -112,7 +162,7 @@ class StepFunction:
                 "@loop.training_step above @tf.function"
             )
         with self._loop._running_session(_name(self)).step() as done:
-            results = self._function(*args, **kwargs)
+            results = self.function(*args, **kwargs)
             done(results, 1)
         return results
 
@@ -121,7 +171,7 @@ class StepFunction:
         return self if instance is None else functools.partial(self, instance)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._function, name)
+        return getattr(self.function, name)
 
 
 class StepInBlock:

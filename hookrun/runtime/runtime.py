@@ -460,3 +460,10 @@ class Runtime(Bus):
             if not ending.ignore_live_threads:
                 raise RuntimeError(message)
             _logger.info(message)
+
+    def _write_stop_event(self) -> None:
+        """Write the STOP mark of the session. Without a step: the session may be gone."""
+        import tensorflow as tf
+
+        log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.STOP)
+        writers.file_writer(self._summary_writer).add_session_log(log)
