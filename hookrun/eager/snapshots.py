@@ -7,9 +7,10 @@ loaders do not look at.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -64,7 +65,9 @@ class Snapshots:
         objects = tf.train.TrackableView(self._checkpoint).descendants()
         known = self._structure
         if known is None or len(objects) != len(known.objects) or not all(map(operator.is_, objects, known.objects)):
-            known = self._structure = _Structure(objects, tf_internals.object_graph_of(self._checkpoint))
+            with _naming_the_op("an iterator of the tf.train.Checkpoint"):
+                graph = tf_internals.object_graph_of(self._checkpoint)
+            known = self._structure = _Structure(objects, graph)
         return known
 
 
@@ -134,13 +137,20 @@ def _value_of(name: str, source: Any) -> Any:
     resource = tf_internals.iterator_resource(source)
     if resource is None:
         return source
-    try:
+    with _naming_the_op(name):
         return tf.raw_ops.SerializeIterator(resource_handle=resource)
-    except tf.errors.FailedPreconditionError as error:
+
+
+@contextlib.contextmanager
+def _naming_the_op(name: str) -> Iterator[None]:
+    """Say what to do where an iterator cannot be saved."""
+    try:
+        yield
+    except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError) as error:
         reason = error.message.partition("}}")[2].strip() or error.message
         raise ValueError(
-            f"The position in the data cannot be saved as {name}: {reason} Leave the iterator out of the "
-            "tf.train.Checkpoint, or make the dataset of ops without state"
+            f"The position in the data cannot be saved, of {name}: {reason} Leave the iterator out of the "
+            "checkpoint, or make the dataset of ops without state"
         ) from error
 
 

@@ -10,7 +10,13 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
-__all__ = ["OBJECT_GRAPH_KEY", "TrackableObjectGraph", "iterator_resource", "object_graph_of"]
+__all__ = [
+    "OBJECT_GRAPH_KEY",
+    "TrackableObjectGraph",
+    "iterator_resource",
+    "object_graph_of",
+    "read_object_graph",
+]
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The name under which a checkpoint of TensorFlow 2 holds its object graph."""
@@ -22,14 +28,19 @@ def object_graph_of(checkpoint: tf.train.Checkpoint) -> TrackableObjectGraph:
     Without TensorFlow's own way to compute it, it is read from a checkpoint that is written for that, which
     takes as long as any save.
     """
-    try:
-        *_, graph = checkpoint._saver._gather_serialized_tensors()
-    except (AttributeError, TypeError):
-        graph = None
-    if isinstance(graph, TrackableObjectGraph):
+    graph = _gathered(checkpoint)
+    if graph is not None:
         return graph
     with tempfile.TemporaryDirectory() as directory:
         return read_object_graph(checkpoint.write(os.path.join(directory, "checkpoint")))
+
+
+def _gathered(checkpoint: tf.train.Checkpoint) -> TrackableObjectGraph | None:
+    try:
+        *_, graph = checkpoint._saver._gather_serialized_tensors()
+    except (AttributeError, TypeError):
+        return None
+    return graph if isinstance(graph, TrackableObjectGraph) else None
 
 
 def read_object_graph(prefix: str) -> TrackableObjectGraph:
