@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -158,7 +157,7 @@ class Loop(Runtime):
         """
         if not callable(function):
             raise TypeError(f"training_step must be given a function, not {function!r}")
-        return StepFunction(self, function)  # type: ignore[return-value]
+        return StepFunction(function, self._running_session)  # type: ignore[return-value]
 
     @contextlib.contextmanager
     def step(self) -> Iterator[StepInBlock]:
@@ -247,8 +246,11 @@ class Loop(Runtime):
             check_steps(steps_per_call=steps_per_call)
         with contextlib.nullcontext() if self._session is not None else self:
             batches = self.batches(data) if isinstance(data, tf.data.Dataset) else iter(data)
-            function = step_fn if isinstance(step_fn, StepFunction) else StepFunction(self, step_fn)
-            CallsOfSteps(self, function, batches, last_step, steps_per_call).make()
+            function = step_fn if isinstance(step_fn, StepFunction) else StepFunction(step_fn, self._running_session)
+            session = self._running_session("train")
+            CallsOfSteps(
+                session, self.next_due, self.should_stop, function, batches, last_step, steps_per_call
+            ).make()
 
     def run_every(
         self, interval_secs: float | None, target: Callable[..., object], *args: Any, **kwargs: Any
@@ -306,12 +308,6 @@ class Loop(Runtime):
             raise RuntimeError(f"{what} is a training step: it is called inside of `with loop:` alone")
         session: LoopSession = self._session
         return session
-
-    def next_due(self, step: int) -> float:
-        """The next step after `step` at which a receiver of `signals.step` is to be told; infinity for none."""
-        receivers = (reference() for reference in signals.step.resolved_for(self))
-        triggers = (getattr(receiver, "trigger", None) for receiver in receivers if receiver is not None)
-        return min((step + 1 if t is None else t.next_due(step) for t in triggers), default=math.inf)
 
     def between_steps(self, timeout_secs: float | None = None) -> AbstractContextManager[bool]:
         """As `Runtime.between_steps`. On another thread than that of the training, the block begins when a step

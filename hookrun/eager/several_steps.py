@@ -6,16 +6,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import tensorflow as tf
 
 from hookrun.eager import tf_internals
 from hookrun.eager.data import Batches
-from hookrun.eager.training_step import StepFunction
-
-if TYPE_CHECKING:
-    from hookrun.eager.loop import Loop
+from hookrun.eager.training_step import LoopSession, StepFunction
 
 __all__ = ["CallsOfSteps", "NotInGraphError", "SeveralSteps", "arguments_of"]
 
@@ -32,7 +29,9 @@ class CallsOfSteps:
     """Makes the steps of `Loop.train`, as many in each call as may be.
 
     Args:
-      loop: The loop, in its ``with`` block.
+      session: The session of the loop.
+      next_due: Returns the next step at which a hook is due, after one.
+      should_stop: Returns whether the training is to stop.
       function: The step.
       batches: An iterator of batches.
       last_step: The step to end at; None for the end of the data.
@@ -41,13 +40,17 @@ class CallsOfSteps:
 
     def __init__(
         self,
-        loop: Loop,
+        session: LoopSession,
+        next_due: Callable[[int], float],
+        should_stop: Callable[[], bool],
         function: StepFunction,
         batches: Iterator[Any],
         last_step: int | None,
         at_most: int | Literal["auto"],
     ) -> None:
-        self._loop = loop
+        self._session = session
+        self._next_due = next_due
+        self._should_stop = should_stop
         self._function = function
         self._batches = batches
         self._last_step = math.inf if last_step is None else last_step
@@ -57,7 +60,7 @@ class CallsOfSteps:
     def make(self) -> None:
         """Make all steps. The first is made by itself: it makes the variables that are made late."""
         several: SeveralSteps | None = None
-        while self._loop.global_step < self._last_step and not self._loop.should_stop():
+        while self._session.last_step < self._last_step and not self._should_stop():
             count = self._steps_until_due() if several is not None else 1
             if several is None or count == 1:
                 try:
@@ -81,7 +84,7 @@ class CallsOfSteps:
 
     def _make_several(self, several: SeveralSteps, count: int) -> bool:
         """Make `count` steps; return True where the data have ended."""
-        with self._loop._running_session("train").step() as done:
+        with self._session.step() as done:
             start = time.monotonic()
             made, ended, results = several(count)
             if made:
@@ -93,8 +96,8 @@ class CallsOfSteps:
 
     def _steps_until_due(self) -> int:
         """The number of steps to the next one at which anything is due, or as many as fit in a call."""
-        step = self._loop.global_step
-        due = min(self._loop.next_due(step), self._last_step) - step
+        step = self._session.last_step
+        due = min(self._next_due(step), self._last_step) - step
         in_time = max(1.0, _CALL_SECS / self._fastest_secs) if self._fastest_secs else math.inf
         return int(max(1.0, min(due, self._at_most, in_time, _MOST_STEPS)))
 

@@ -8,16 +8,14 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import tensorflow as tf
 
 from hookrun import events, signals
 from hookrun.eager.values import StepValues
+from hookrun.runtime.runtime import Runtime
 from hookrun.runtime.subscriptions import Subscription
-
-if TYPE_CHECKING:
-    from hookrun.eager.loop import Loop
 
 __all__ = ["LoopSession", "StepFunction", "StepInBlock"]
 
@@ -29,12 +27,12 @@ class LoopSession:
     """One run of a `Loop`: from the beginning of its `with` block to the end.
 
     Args:
-      loop: The loop.
+      runtime: The loop.
       step: The number of steps that were made before.
     """
 
-    def __init__(self, loop: Loop, step: int) -> None:
-        self._loop = loop
+    def __init__(self, runtime: Runtime, step: int) -> None:
+        self._runtime = runtime
         self._lock = threading.Lock()
         self._changed = threading.Condition()
         self._wanted = 0
@@ -58,10 +56,10 @@ class LoopSession:
         Raises:
           Exception: The error that stopped the training before it.
         """
-        coord = self._loop.coord
+        coord = self._runtime.coord
         if coord.error is not None and coord.should_stop():
             raise coord.error
-        with self._loop._gate:
+        with self._runtime._gate:
             yield self._done
             self._thread = threading.get_ident()
         if self._wanted:
@@ -76,13 +74,13 @@ class LoopSession:
         Args:
           timeout_secs: Seconds to wait at most; None to wait as long as the training goes on.
         """
-        if self._thread in (None, threading.get_ident()) or self._loop._gate.held:
+        if self._thread in (None, threading.get_ident()) or self._runtime._gate.held:
             yield
             return
         with self._changed:
             self._wanted += 1
             deadline = math.inf if timeout_secs is None else time.monotonic() + timeout_secs
-            while not (self._parked or self.closed or self._loop.should_stop()) and time.monotonic() < deadline:
+            while not (self._parked or self.closed or self._runtime.should_stop()) and time.monotonic() < deadline:
                 self._changed.wait(_LOOK_SECS)
         try:
             yield
@@ -108,13 +106,13 @@ class LoopSession:
         with self._lock:
             self.last_step += count
             step = self.last_step
-        references = signals.step.resolved_for(self._loop)
+        references = signals.step.resolved_for(self._runtime)
         if references:
             self._tell(step, results, references)
 
     def _tell(self, step: int, results: Any, references: tuple[signals.Reference, ...]) -> None:
         state = signals.step.state
-        values = StepValues(results, self._loop._metrics)
+        values = StepValues(results, self._runtime._metrics)
         without_values = events.Step(step, self, results)  # type: ignore[arg-type]
         calls: list[signals.Call] = []
         told: list[events.Step] = []
@@ -136,7 +134,7 @@ class LoopSession:
             calls.append((reference, call, receiver.took, len(told)))
             told.append(event)
         if calls:
-            _, interrupt = signals.step.call_each(self._loop, calls, state, told, self._loop.coord.fail)
+            _, interrupt = signals.step.call_each(self._runtime, calls, state, told, self._runtime.coord.fail)
             if interrupt is not None:
                 raise interrupt
 
@@ -145,13 +143,13 @@ class StepFunction:
     """A function of which each call is a training step of a loop. It keeps the name and signature of its own.
 
     Args:
-      loop: The loop.
       function: A `tf.function`, or any other callable.
+      session_for: Returns the session that runs, or raises an error that names what needs one.
     """
 
-    def __init__(self, loop: Loop, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], session_for: Callable[[str], LoopSession]) -> None:
         functools.update_wrapper(self, function)
-        self._loop = loop
+        self._session_for = session_for
         self.function = function
         """The function itself."""
 
@@ -161,7 +159,7 @@ class StepFunction:
                 f"{_name(self)} is a training step, and is called inside of a tf.function: put "
                 "@loop.training_step above @tf.function"
             )
-        with self._loop._running_session(_name(self)).step() as done:
+        with self._session_for(_name(self)).step() as done:
             results = self.function(*args, **kwargs)
             done(results, 1)
         return results
