@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import os
 import threading
 import time
@@ -273,6 +274,12 @@ class Runtime(Bus):
         if global_step is None:
             global_step = self.read_global_step(sess)
         writers.file_writer(self._summary_writer).add_summary(summary, global_step)
+
+    def next_due(self, step: int) -> float:
+        """The next step after `step` at which a receiver of `signals.step` may be due; infinity for none."""
+        receivers = (reference() for reference in signals.step.resolved_for(self))
+        triggers = (getattr(receiver, "trigger", None) for receiver in receivers if receiver is not None)
+        return min((step + 1 if t is None else t.next_due(step) for t in triggers), default=math.inf)
 
     # What a kind of training implements.
 
