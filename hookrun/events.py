@@ -6,6 +6,7 @@ signal's name. Nothing here imports TensorFlow.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,8 +27,9 @@ __all__ = [
     "SummaryDue",
 ]
 
-INTERRUPTS = (KeyboardInterrupt, SystemExit)
-"""What ends a training from outside, and is no error of it."""
+INTERRUPTS = (KeyboardInterrupt, SystemExit, GeneratorExit, CancelledError)
+"""What ends a training from outside, and is no error of it: Ctrl-C, `sys.exit`, a generator that is left, a task
+of `asyncio` that is cancelled."""
 
 
 @dataclass(slots=True)
@@ -139,5 +141,5 @@ class Stop:
 
     @property
     def clean(self) -> bool:
-        """True when the training ended as intended: no error, or an interrupt (Ctrl-C, `sys.exit`)."""
+        """True when the training ended as intended: no error, or one of `INTERRUPTS`."""
         return self.error is None or isinstance(self.error, INTERRUPTS)

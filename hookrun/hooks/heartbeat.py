@@ -32,7 +32,7 @@ class HeartbeatHook(Hook):
 
     | key | value |
     | --- | --- |
-    | `state` | "training"; at the end "ended", "interrupted" (Ctrl-C, `SystemExit`) or "failed" |
+    | `state` | "training"; at the end "ended", "interrupted" (by one of `events.INTERRUPTS`) or "failed" |
     | `step` | the global step |
     | `steps_per_sec` | since the last time that a step was told; null where it is not known |
     | `last_checkpoint` | the prefix of the newest checkpoint that was saved or restored; null without |

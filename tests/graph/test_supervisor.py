@@ -5,8 +5,10 @@ What it shares with TensorFlow's class is compared with that class in tests/diff
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -463,6 +465,43 @@ class TestEnd:
             raise KeyboardInterrupt
         assert tf.train.latest_checkpoint(str(tmp_path)).endswith("model.ckpt-1")
         assert sess.closed
+
+    def test_a_generator_that_is_left_saves_the_last_step(self, model, tmp_path):
+        def steps():
+            with hookrun.Supervisor(logdir=tmp_path, **CLEAN).managed_session() as sess:
+                while True:
+                    yield sess.run([model.train_op, model.global_step])
+
+        training = steps()
+        for _, _ in zip(range(3), training, strict=False):
+            pass
+        training.close()
+        assert tf.train.latest_checkpoint(str(tmp_path)).endswith("model.ckpt-3")
+
+    @pytest.mark.parametrize("ended_by", ["Ctrl-C", "a task that cancels it"])
+    def test_a_cancelled_task_saves_the_last_step(self, model, tmp_path, ended_by):
+        steps = []
+
+        async def training():
+            with hookrun.Supervisor(logdir=tmp_path, **CLEAN).managed_session() as sess:
+                while True:
+                    sess.run(model.train_op)
+                    steps.append(int(sess.run(model.global_step)))
+                    await asyncio.sleep(0)
+
+        async def main():
+            task = asyncio.create_task(training())
+            while len(steps) < 5:
+                await asyncio.sleep(0)
+            if ended_by == "Ctrl-C":
+                signal.raise_signal(signal.SIGINT)
+            else:
+                task.cancel()
+            await task
+
+        with pytest.raises((KeyboardInterrupt, asyncio.CancelledError)):
+            asyncio.run(main())
+        assert tf.train.latest_checkpoint(str(tmp_path)).endswith(f"model.ckpt-{steps[-1]}")
 
     def test_a_session_closed_before_stop_is_said_not_to_be_saved(self, model, tmp_path, caplog):
         sv = hookrun.Supervisor(
