@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 INTERRUPTS = (KeyboardInterrupt, SystemExit, GeneratorExit, CancelledError)
-"""What ends a training from outside, and is no error of it: Ctrl-C, `sys.exit`, a generator that is left, a task
-of `asyncio` that is cancelled."""
+"""What ends a training from outside, and is no error of it: Ctrl-C, `sys.exit`, a generator that is left, a
+task of `asyncio` that is cancelled."""
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from threading import get_ident
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ManagedSession", "manage"]
 
+Closes = Callable[["ManagedSession", BaseException | None], None]
+
 _NOT_INLINE = InlineChoice(False)
 
 _CLOSE_SECS, _CLOSE_LOST_SECS = 5.0, 0.5
@@ -38,6 +41,8 @@ class ManagedSession(tf.compat.v1.Session):
     """
 
     _training_steps: TrainingSteps
+    _closes: Closes
+    _pid: int
     _was_closed = False
     _lost: SessionLostError | None = None
     _watch: Callable[[Callable[[], Any]], Any] | None = None
@@ -57,6 +62,11 @@ class ManagedSession(tf.compat.v1.Session):
     def closed(self) -> bool:
         """True once `close` was called."""
         return self._was_closed
+
+    @property
+    def is_inherited(self) -> bool:
+        """True in a forked child of the process that made it, which alone may end it."""
+        return self._pid != os.getpid()
 
     def run(self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None) -> Any:
         """Run operations and evaluate tensors, as `tf.compat.v1.Session.run` does.
@@ -228,14 +238,34 @@ class ManagedSession(tf.compat.v1.Session):
         except LOST as error:
             self._raise_lost(error)
 
+    def __exit__(self, exec_type: Any, exec_value: Any, exec_tb: Any) -> None:
+        try:
+            self._tell_of_closing(exec_value)
+        finally:
+            super().__exit__(exec_type, exec_value, exec_tb)
+
     def close(self) -> None:
         """Close the session, as `tf.compat.v1.Session.close` does.
+
+        Where it was not ended by `Supervisor.stop`, it is ended first: hooks are told, and its last step is
+        saved, unless it is closed while an error is handled. In a forked child this does nothing.
 
         The end of a remote session is waited for 5 s at most, and that of a lost one 0.5 s, on the thread
         ``hookrun-session-close``: with a server that does not answer, TensorFlow's call blocks until it does.
         """
-        if "_training_steps" in self.__dict__:
-            self._training_steps.forget()
+        if self.is_inherited:
+            return
+        try:
+            self._tell_of_closing(sys.exc_info()[1])
+        finally:
+            self._close()
+
+    def _tell_of_closing(self, error: BaseException | None) -> None:
+        if not self._was_closed and not self.is_inherited:
+            self._closes(self, error)
+
+    def _close(self) -> None:
+        self._training_steps.forget()
         was_closed, self._was_closed = self._was_closed, True
         if not self.sess_str:
             super().close()
@@ -244,13 +274,28 @@ class ManagedSession(tf.compat.v1.Session):
         ):  # then no thread can be started, nor anything waited for
             close_within(self._close_secs, super().close)
 
+    def __del__(self) -> None:
+        if self.is_inherited:
+            return
+        self._closes = _not_told
+        super().__del__()
+
+
+def _not_told(session: ManagedSession, error: BaseException | None) -> None:
+    """A session that nobody has any more was not closed by the program."""
+
 
 def _raise(error: BaseException, *args: Any, **kwargs: Any) -> NoReturn:
     raise error
 
 
-def manage(session: Any, steps: TrainingSteps) -> ManagedSession:
+def manage(session: Any, steps: TrainingSteps, closes: Closes) -> ManagedSession:
     """Make `session`, as a session manager made it, a `ManagedSession`.
+
+    Args:
+      session: A `tf.compat.v1.Session`.
+      steps: Its training steps.
+      closes: Called with the session before it is closed, and with the error that it is closed for, if any.
 
     Raises:
       TypeError: If it is no `tf.compat.v1.Session`.
@@ -262,9 +307,10 @@ def manage(session: Any, steps: TrainingSteps) -> ManagedSession:
         managed: type = ManagedSession
         if kind is not tf.compat.v1.Session:
             managed = type(f"Managed{kind.__name__}", (ManagedSession, kind), {})
+        session._pid = os.getpid()  # looked at when it is deleted, whatever happens here
         session.__class__ = managed
     managed_session: ManagedSession = session
-    managed_session._training_steps = steps
+    managed_session._training_steps, managed_session._closes = steps, closes
     own_run = super(ManagedSession, managed_session).run
     steps.can_prepare = getattr(own_run, "__func__", None) is tf.compat.v1.Session.run
     return managed_session

@@ -427,18 +427,40 @@ class TestEventStream:
         assert [event.step for event in accumulator.Scalars("loss")] == [1, 2, 3]
         assert {node.name for node in accumulator.Graph().node} >= {"weights", "loss"}
 
-    def test_a_writer_that_was_passed_in_stays_open_unless_asked(self, model, tmp_path, read_events):
+    @pytest.mark.parametrize("way", ["stop", "managed_session"])
+    def test_a_writer_that_was_passed_in_is_closed_unless_told_otherwise(
+        self, model, tmp_path, read_events, way
+    ):
         writer = tf.compat.v1.summary.FileWriter(str(tmp_path))
         sv = hookrun.Supervisor(summary_writer=writer, **CLEAN)
         assert sv.summary_writer is writer
-        sess = sv.prepare_or_wait_for_session()
-        sv.stop()
-        sess.close()
-        writer.add_summary(tf.compat.v1.Summary(), 5)
-        sv.stop(close_summary_writer=True)
-        events = read_events(tmp_path)
-        assert [e.step for e in events if e.WhichOneof("what") == "summary"] == [5]
-        assert kinds_of(events)[-1] == "STOP"
+        for closes in (False, True):
+            if way == "stop":
+                with sv.prepare_or_wait_for_session():
+                    writer.add_summary(tf.compat.v1.Summary(), 5)
+                    sv.stop(**({} if closes else {"close_summary_writer": False}))
+            else:
+                with sv.managed_session(**({} if closes else {"close_summary_writer": False})):
+                    writer.add_summary(tf.compat.v1.Summary(), 5)
+            events = read_events(tmp_path)  # all is on disk
+            assert kinds_of(events)[-1] == ("STOP" if closes else "summary")
+        assert [e.step for e in events if e.WhichOneof("what") == "summary"] == [5, 5]
+
+    def test_without_a_global_step_start_is_written_where_an_earlier_run_wrote(self, tmp_path, read_events):
+        weight = tf.compat.v1.get_variable("weight", initializer=1.0)
+        starts = []
+        for write in (lambda writer: None, lambda writer: writer.add_summary(tf.compat.v1.Summary(), 1)):
+            writer = tf.compat.v1.summary.FileWriter(str(tmp_path), filename_suffix=".other")
+            write(writer)
+            writer.close()
+            for _ in range(2):
+                with tf.Graph().as_default():
+                    tf.compat.v1.get_variable("weight", initializer=1.0)
+                    sv = hookrun.Supervisor(logdir=tmp_path / "", save_summaries_secs=0, **CLEAN)
+                with sv.managed_session():
+                    pass
+                starts.append(kinds_of(read_events(tmp_path)).count("START"))
+        assert weight is not None and starts == [0, 1, 2, 3]
 
 
 class TestEnd:
@@ -502,16 +524,6 @@ class TestEnd:
         with pytest.raises((KeyboardInterrupt, asyncio.CancelledError)):
             asyncio.run(main())
         assert tf.train.latest_checkpoint(str(tmp_path)).endswith(f"model.ckpt-{steps[-1]}")
-
-    def test_a_session_closed_before_stop_is_said_not_to_be_saved(self, model, tmp_path, caplog):
-        sv = hookrun.Supervisor(
-            logdir=tmp_path, save_summaries_secs=0, save_model_secs=0, save_model_steps=1000, **CLEAN
-        )
-        sess = sv.prepare_or_wait_for_session()
-        sess.run(model.train_op)
-        sess.close()
-        sv.stop()
-        assert "its last step is not saved" in caplog.text
 
     def test_stop_is_sent_once_per_session(self, model):
         sv = hookrun.Supervisor(**CLEAN)
