@@ -20,6 +20,7 @@ from hookrun.checkpoints import restore
 from hookrun.checkpoints.directory import undo_interrupted_save
 from hookrun.graph.block import Block, ended_at_exit
 from hookrun.graph.graph_ops import USE_DEFAULT, GraphOps, find_global_step, is_default
+from hookrun.graph.overrides import warn_of_overrides
 from hookrun.graph.plans import leaves_of
 from hookrun.graph.prepared import InlineSteps
 from hookrun.graph.recovery import Recoveries, SessionLostError, StoppedWaitingError
@@ -179,6 +180,7 @@ class Supervisor(Bus):
         )
         check_steps(save_summaries_steps=save_summaries_steps, save_model_steps=save_model_steps)
         super().__init__(Coordinator(), is_chief)
+        warn_of_overrides(type(self))
         if inline_steps not in (False, True, "auto"):
             raise ValueError(f"inline_steps must be True, False or 'auto', not {inline_steps!r}")
         self._inline_steps: InlineSteps = inline_steps

@@ -6,6 +6,7 @@ What it shares with TensorFlow's class is compared with that class in tests/diff
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -447,20 +448,186 @@ class TestEventStream:
         assert [e.step for e in events if e.WhichOneof("what") == "summary"] == [5, 5]
 
     def test_without_a_global_step_start_is_written_where_an_earlier_run_wrote(self, tmp_path, read_events):
-        weight = tf.compat.v1.get_variable("weight", initializer=1.0)
+        tf.compat.v1.summary.FileWriter(str(tmp_path)).close()  # a file without events is of no run
         starts = []
-        for write in (lambda writer: None, lambda writer: writer.add_summary(tf.compat.v1.Summary(), 1)):
-            writer = tf.compat.v1.summary.FileWriter(str(tmp_path), filename_suffix=".other")
-            write(writer)
-            writer.close()
-            for _ in range(2):
-                with tf.Graph().as_default():
-                    tf.compat.v1.get_variable("weight", initializer=1.0)
-                    sv = hookrun.Supervisor(logdir=tmp_path / "", save_summaries_secs=0, **CLEAN)
-                with sv.managed_session():
+        for _ in range(3):
+            with tf.Graph().as_default():
+                tf.compat.v1.get_variable("weight", initializer=1.0)
+                with hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, **CLEAN).managed_session():
                     pass
-                starts.append(kinds_of(read_events(tmp_path)).count("START"))
-        assert weight is not None and starts == [0, 1, 2, 3]
+            starts.append(kinds_of(read_events(tmp_path)).count("START"))
+        assert starts == [0, 1, 2]
+
+
+class TestClosedByTheProgram:
+    @pytest.fixture
+    def sv(self, model, tmp_path):
+        return hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, **CLEAN)
+
+    @staticmethod
+    def newest(sv):
+        return int(tf.train.latest_checkpoint(sv.logdir).rpartition("-")[2])
+
+    @pytest.mark.parametrize("stops", [True, False])
+    @pytest.mark.parametrize("way", ["with", "close", "closing"])
+    def test_the_last_step_is_saved_and_hooks_are_told_before(self, model, sv, way, stops):
+        told = []
+        sv.on(signals.stop, lambda _, event: told.append((event.clean, event.session.closed)))
+        sess = sv.prepare_or_wait_for_session()
+        manager = {"with": sess, "closing": contextlib.closing(sess), "close": contextlib.nullcontext()}[way]
+        with manager:
+            for _ in range(3):
+                sess.run(model.train_op)
+        if way == "close":
+            sess.close()
+        if stops:
+            sv.stop()
+        assert sess.closed and told == [(True, False)]
+        assert self.newest(sv) == 3
+        assert not [thread for thread in threading.enumerate() if "timer" in thread.name]
+        sv.summary_writer.close()
+
+    @pytest.mark.parametrize("way", ["with", "closing"])
+    def test_after_an_error_nothing_is_saved(self, model, sv, way):
+        told = []
+        sv.on(signals.stop, lambda _, event: told.append(type(event.error)))
+        sv.on(signals.checkpoint_saved, lambda _, event: told.append(event.global_step))
+        sess = sv.prepare_or_wait_for_session(start_standard_services=False)
+        sv.start_standard_services(sess)
+        with pytest.raises(ValueError), sess if way == "with" else contextlib.closing(sess):
+            sess.run(model.train_op)
+            raise ValueError
+        sv.stop()
+        assert told[-1] is ValueError and 1 not in told
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), tf.errors.OutOfRangeError(None, None, "end")])
+    def test_what_is_no_error_of_the_training_is_an_end_as_intended(self, model, sv, error):
+        with pytest.raises(type(error)), sv.prepare_or_wait_for_session() as sess:
+            sess.run(model.train_op)
+            raise error
+        sv.stop()
+        assert self.newest(sv) == 1
+
+    def test_an_error_of_a_hook_is_raised_by_stop(self, model, sv):
+        @sv.on(signals.stop)
+        def fails(sv, event):
+            raise RuntimeError("of a hook")
+
+        with sv.prepare_or_wait_for_session() as sess:
+            sess.run(model.train_op)
+        with pytest.raises(RuntimeError, match="of a hook"):
+            sv.stop()
+
+    def test_the_next_session_goes_on_from_there(self, model, sv, caplog):
+        for first in (0, 2):
+            with sv.prepare_or_wait_for_session() as sess:
+                assert sess.run(model.global_step) == first
+                sess.run(model.train_op)
+                sess.run(model.train_op)
+        sv.stop()
+        assert self.newest(sv) == 4 and "was not stopped" not in caplog.text
+
+    def test_a_session_of_the_programs_own_is_saved_likewise(self, model, sv):
+        with tf.compat.v1.Session() as own:
+            own.run(sv.init_op)
+            sv.start_standard_services(own)
+            own.run(model.train_op)
+        sv.stop()
+        assert self.newest(sv) == 1
+
+    def test_blocked_threads_of_the_program_do_not_hold_up_the_closing_that_ends_them(self, model, tmp_path):
+        queue = tf.queue.FIFOQueue(1, tf.int32)
+        dequeue = queue.dequeue()
+        sv = hookrun.Supervisor(logdir=tmp_path, stop_grace_secs=600)
+        blocked = threading.Event()
+
+        def wait(sess):
+            blocked.set()
+            sess.run(dequeue)
+
+        with sv.prepare_or_wait_for_session() as sess:
+            thread = sv.loop(None, wait, (sess,))
+            assert blocked.wait(30)
+        thread.join(30)
+        assert not thread.is_alive()
+        sv.stop()
+
+
+class TestSubclass:
+    def test_its_methods_are_called_as_tensorflows_are(self, model, tmp_path):
+        called = []
+
+        class Sub(hookrun.Supervisor):
+            def prepare_or_wait_for_session(self, master="", config=None, start_standard_services=True):
+                called.append("prepare")
+                return super().prepare_or_wait_for_session(
+                    master, config, start_standard_services=start_standard_services
+                )
+
+            def start_standard_services(self, sess):
+                called.append("services")
+                return super().start_standard_services(sess)
+
+            def start_queue_runners(self, sess):
+                called.append("runners")
+                return super().start_queue_runners(sess)
+
+            def request_stop(self, ex=None):
+                called.append(type(ex))
+                super().request_stop(ex)
+
+            def stop(self, threads=None, close_summary_writer=True, ignore_live_threads=False):
+                called.append("stop")
+                super().stop(threads, close_summary_writer, ignore_live_threads)
+
+        for logdir in (tmp_path, None):
+            called.clear()
+            with pytest.raises(ValueError), Sub(logdir=logdir).managed_session() as sess:
+                raise ValueError
+            assert called == ["prepare", "services", "runners", ValueError, "stop"]
+            assert sess.closed
+
+    def test_one_whose_stop_does_nothing_leaves_the_session_closed_and_saved(self, model, tmp_path):
+        class Sub(hookrun.Supervisor):
+            def stop(self, *args, **kwargs):
+                pass
+
+        sv = Sub(logdir=tmp_path, **CLEAN)
+        with sv.managed_session() as sess:
+            sess.run(model.train_op)
+        assert sess.closed
+        assert tf.train.latest_checkpoint(str(tmp_path)).endswith("-1")
+        hookrun.Supervisor.stop(sv)
+
+    def test_an_error_of_an_overridden_start_closes_the_session_and_is_raised(self, model, tmp_path):
+        class Sub(hookrun.Supervisor):
+            def start_standard_services(self, sess):
+                sessions.append(sess)
+                raise ValueError("no services today")
+
+        sessions = []
+        with pytest.raises(ValueError, match="no services"):
+            Sub(logdir=tmp_path).prepare_or_wait_for_session()
+        assert sessions[0].closed
+
+    def test_private_methods_of_tensorflows_class_are_named_with_what_to_pass_instead(self, model, caplog):
+        class Sub(hookrun.Supervisor):
+            def _init_saver(self, saver=0):
+                raise AssertionError("never called")
+
+            def _init_ready_op(self, **kwargs):
+                raise AssertionError("never called")
+
+            def _verify_setup(self):
+                raise AssertionError("never called")
+
+        Sub()
+        (message,) = [each for each in caplog.messages if "_init_saver" in each]
+        for part in ("Sub", "saver=", "_init_ready_op", "ready_op=", "_verify_setup"):
+            assert part in message
+        caplog.clear()
+        hookrun.Supervisor()
+        assert caplog.messages == []
 
 
 class TestEnd:
