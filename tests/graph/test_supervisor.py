@@ -781,6 +781,30 @@ class TestEnd:
         assert time.monotonic() - started < 2 + 1
         assert set(threading.enumerate()) == before
 
+    @pytest.mark.parametrize("master", ["", "local"])
+    def test_a_thread_has_its_whole_grace_where_queue_runners_are_left_too(self, model, master):
+        """It is blocked in a run."""
+        let_go, begun = threading.Event(), threading.Event()
+
+        def slowly():
+            begun.set()
+            return let_go.wait(30)
+
+        slow = tf.numpy_function(slowly, [], tf.bool)
+        gradients, queue = tf.compat.v1.ConditionalAccumulator(tf.float32), tf.queue.FIFOQueue(1, tf.float32)
+        enqueue = queue.enqueue(gradients.take_grad(1))
+        tf.compat.v1.train.add_queue_runner(tf.compat.v1.train.QueueRunner(queue, [enqueue]))
+        sv = hookrun.Supervisor(stop_grace_secs=4)
+        with sv.managed_session(master) as sess:
+            thread = threading.Thread(target=sess.run, args=(slow,))
+            sv.coord.register_thread(thread)
+            thread.start()
+            assert begun.wait(30)
+            timer = threading.Timer(2.5, let_go.set)
+            timer.start()
+        timer.join()
+        assert not thread.is_alive()
+
     def test_a_queue_runner_blocked_in_an_enqueue_ends_with_the_session(self, model):
         queue = tf.queue.FIFOQueue(1, tf.int32)
         runner = tf.compat.v1.train.QueueRunner(queue, [queue.enqueue(1)], cancel_op=tf.no_op())
