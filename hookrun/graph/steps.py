@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["StepOps"]
+__all__ = ["StepOps", "ancestors"]
 
 _SCOPE = "hookrun/"
 """The name scope of the ops that are added to the graph."""
@@ -93,7 +93,7 @@ class StepOps:
         """
         if not self._reads:
             return []
-        return [op for op in _ancestors(fetches, fed) if op in self._reads]
+        return [op for op in ancestors(fetches, fed) if op in self._reads]
 
     def reads_of(self, step_ops: Iterable[Any]) -> list[Any] | None:
         """The reads of the global step to fetch in a run that reaches `step_ops`.
@@ -111,12 +111,12 @@ class StepOps:
 
         Local ones, which hold metrics, are none.
         """
-        return any(op in self._updates for op in _ancestors(fetches, fed))
+        return any(op in self._updates for op in ancestors(fetches, fed))
 
     @staticmethod
     def unfed_placeholders(fetches: Iterable[Any], fed: Collection[int]) -> list[Any]:
         """The placeholders that running `fetches` needs a value for and that are not in `fed`."""
-        return [op for op in _ancestors(fetches, fed) if op.type == "Placeholder"]
+        return [op for op in ancestors(fetches, fed) if op.type == "Placeholder"]
 
     def _under_any_name(self, variables: Collection[Any]) -> Iterator[Any]:
         """The ops that make `variables`, or others that share them by name."""
@@ -195,11 +195,11 @@ class StepOps:
         queues = {
             id(op.inputs[0])
             for op in ops
-            if op.type.startswith("QueueEnqueue") and any(o in anchors for o in _ancestors([op], ()))
+            if op.type.startswith("QueueEnqueue") and any(o in anchors for o in ancestors([op], ()))
         }
         for op in ops:
             if op.type.startswith("QueueDequeue") and id(op.inputs[0]) in queues:
-                if any(o.type.endswith("AccumulatorApplyGradient") for o in _ancestors([op], ())):
+                if any(o.type.endswith("AccumulatorApplyGradient") for o in ancestors([op], ())):
                     yield op
 
     @functools.cached_property
@@ -271,7 +271,7 @@ def _without_output(name: str) -> str:
     return name.partition(":")[0]
 
 
-def _ancestors(fetches: Iterable[Any], fed: Collection[int]) -> Iterator[Any]:
+def ancestors(fetches: Iterable[Any], fed: Collection[int]) -> Iterator[Any]:
     """The ops that running `fetches` runs, those of the fetches included."""
     pending = [f if isinstance(f, tf.Operation) else f.op for f in fetches if id(f) not in fed]
     seen = set(pending)

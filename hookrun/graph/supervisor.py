@@ -23,6 +23,7 @@ from hookrun.graph.graph_ops import USE_DEFAULT, GraphOps, find_global_step, is_
 from hookrun.graph.plans import leaves_of
 from hookrun.graph.prepared import InlineSteps
 from hookrun.graph.recovery import Recoveries, SessionLostError, StoppedWaitingError
+from hookrun.graph.restored_shapes import check_shapes
 from hookrun.graph.run_identity import run_id_of
 from hookrun.graph.session import ManagedSession, manage
 from hookrun.graph.session_maker import Made, SessionMaker, step_of
@@ -684,6 +685,8 @@ class Supervisor(Bus):
 
         Raises:
           tf.errors.DataLossError: If there are checkpoints and none is intact.
+          tf.errors.InvalidArgumentError: If a variable has another shape or type in the checkpoint than in
+            the graph; it names both, and nothing is restored.
           tf.errors.DeadlineExceededError: If there is no session in time; it says what is missing.
           tf.errors.CancelledError: If a stop is requested while the session is waited for.
           Exception: What a hook raised in `on_session_created`; the session is closed then. An error of
@@ -712,6 +715,8 @@ class Supervisor(Bus):
                     maker.wait_for_checkpoint(os.path.dirname(save_path))
                     checkpoint = restore.newest_intact(save_path)
                     wait_for_checkpoint = checkpoint is not None
+                if checkpoint is not None and type(self._session_manager) is tf.compat.v1.train.SessionManager:
+                    check_shapes(self._graph, self.saver, checkpoint)
                 run_id = self._known_run_id if self._adopt_live_model else None
                 made = maker.prepare(
                     checkpoint, run_id, wait_for_checkpoint, self._init_feed_dict, self._init_fn
