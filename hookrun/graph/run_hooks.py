@@ -215,8 +215,8 @@ def _ask(hook: Hook, supervisor: Any, run: Run) -> None:
         run.add(hook, args)
 
 
-def _tell(hook: Hook, supervisor: Any, run: Run) -> None:
-    hook.after_run(run.context, run.values(hook))
+def _tell(hook: Hook, supervisor: Any, run: Run) -> Any:
+    return hook.after_run(run.context, run.values(hook))
 
 
 def _check_fetches(graph: tf.Graph, fetches: Any) -> None:

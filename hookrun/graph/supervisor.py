@@ -164,6 +164,8 @@ class Supervisor(Bus):
             raise TypeError(f"saver must be a tf.compat.v1.train.Saver or None, not {saver!r}")
         if init_fn is not None and not callable(init_fn):
             raise TypeError(f"init_fn must be callable as init_fn(session), not {init_fn!r}")
+        if init_fn is not None:
+            signals.check_runs("init_fn", init_fn)
         check_secs(
             save_summaries_secs=save_summaries_secs or 0,
             save_model_secs=save_model_secs or 0,
@@ -600,6 +602,7 @@ class Supervisor(Bus):
         """
         if not callable(step_fn):
             raise TypeError(f"step_fn must be callable as step_fn(session), not {step_fn!r}")
+        signals.check_runs("step_fn", step_fn)
         check_secs(max_wait_secs=max_wait_secs, recovery_period_secs=recovery_period_secs)
         if not isinstance(max_recoveries, numbers.Integral) or max_recoveries < 0:
             raise ValueError(f"max_recoveries must be a number, 0 or more, not {max_recoveries!r}")
@@ -616,7 +619,7 @@ class Supervisor(Bus):
                     if last_step is not None:
                         self._tell_of_recovery(sess, last_step)
                     while not self.should_stop():
-                        step_fn(sess)
+                        signals.check_ran(step_fn, step_fn(sess))
                 return
             except SessionLostError as error:
                 lost = error
@@ -926,9 +929,11 @@ class Supervisor(Bus):
 
         Raises:
           ValueError: If `target` is not callable.
+          TypeError: If a call of it would not run it, as that of a coroutine function.
         """
         if not callable(target):
             raise ValueError(f"target must be callable, not {target!r}")
+        signals.check_runs("target", target)
         if timer_interval_secs is not None:
             check_secs(timer_interval_secs=timer_interval_secs)
         call = functools.partial(target, *(args or ()), **(kwargs or {}))

@@ -53,6 +53,7 @@ class CallbackHook(Hook):
     ) -> None:
         if not callable(function) or not signals.takes_event(function):
             raise TypeError(f"function must be callable as function(supervisor, event), not {function!r}")
+        signals.check_runs("function", function)
         if signal not in Hook._signals:
             raise TypeError(f"signal must be one of hookrun.signals, not {signal!r}")
         self.name = signals.receiver_name(function)

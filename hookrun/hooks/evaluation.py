@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from hookrun import events
 from hookrun.runtime.hook import Hook
+from hookrun.signals import check_runs
 from hookrun.triggers import schedule
 from hookrun.writers import flush_soon
 from hookrun.writers.formatting import format_values
@@ -81,6 +82,10 @@ class EvaluationHook(Hook):
             )
         if feeds is not None and not callable(feeds):
             raise TypeError(f"feeds must be a function that returns feed dictionaries, not {feeds!r}")
+        if callable(evaluate):
+            check_runs("evaluate", evaluate)
+        if feeds is not None:
+            check_runs("feeds", feeds, generator=True)
         if feeds is not None and not isinstance(evaluate, Mapping):
             raise TypeError(f"feeds is for fetches; the function {evaluate!r} feeds what it runs itself")
         self.trigger = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)

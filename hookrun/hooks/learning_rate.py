@@ -70,6 +70,8 @@ class LearningRateHook(Hook):
             raise TypeError(f"learning_rate must be a variable or a tensor, not {learning_rate!r}")
         if rate_at is not None and not callable(rate_at):
             raise TypeError(f"rate_at must be a function of the step, or None, not {rate_at!r}")
+        if rate_at is not None:
+            signals.check_runs("rate_at", rate_at)
         if rate_at is not None and not isinstance(learning_rate, tf.Variable):
             raise TypeError(f"learning_rate must be a variable where rate_at sets it, not {learning_rate!r}")
         self.trigger = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)

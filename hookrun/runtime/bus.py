@@ -274,6 +274,7 @@ def _check_methods(hook: Hook) -> None:
         if not callable(function) or not signals.takes(function, len(arguments)):
             call = f"{method}({', '.join(arguments)})"
             raise TypeError(f"{hook.name}.{method} must be callable as {call}, not {function!r}")
+        signals.check_runs(f"{hook.name}.{method}", function)
     loads = getattr(hook.load_state_dict, "__func__", None) is not Hook.load_state_dict
     if hook_state.has_state(hook) and not loads:
         raise TypeError(
