@@ -15,9 +15,10 @@ TensorFlow.
 from __future__ import annotations
 
 import abc
+import copy
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = [
     "AnyOf",
@@ -27,6 +28,7 @@ __all__ = [
     "NextStep",
     "Once",
     "Trigger",
+    "deep_copy",
     "required",
     "schedule",
 ]
@@ -53,6 +55,9 @@ class Trigger(abc.ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
         """Go on from what `state_dict` returned. Called after `start`."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Trigger:
+        return deep_copy(self, memo)
 
     def __or__(self, other: Trigger) -> AnyOf:
         if not isinstance(other, Trigger):
@@ -157,10 +162,13 @@ class AtSteps(Trigger):
 
 
 class Once(Trigger):
-    """Fires at the first step it sees, and never again, in later runs neither."""
+    """Fires at the first step it sees, and never again, in runs that are resumed neither."""
 
     def __init__(self) -> None:
         self._fired = False
+
+    def start(self, step: int) -> None:
+        self._fired = False  # one that is resumed loads its state after this
 
     def __call__(self, step: int) -> bool:
         fires, self._fired = not self._fired, True
@@ -224,6 +232,28 @@ class NextStep:
     def after(self, step: int) -> None:
         """The step `step` was run."""
         self.is_due = self._trigger(step + 1)
+
+
+_Copied = TypeVar("_Copied")
+
+
+def deep_copy(original: _Copied, memo: dict[int, Any]) -> _Copied:
+    """A deep copy of a hook or a trigger, for its `__deepcopy__`.
+
+    Functions that it was given are shared, clocks among them, and so is what cannot be copied: tensors,
+    files, locks.
+    """
+    copied = memo[id(original)] = object.__new__(type(original))
+    for name, value in vars(original).items():
+        attempt = dict(memo)  # one that fails leaves its half-made copies there
+        try:
+            if isinstance(value, Trigger) or not callable(value):
+                value = copy.deepcopy(value, attempt)
+                memo.update(attempt)
+        except Exception:  # whatever an object raises that cannot be copied
+            pass
+        vars(copied)[name] = value
+    return copied
 
 
 def required(trigger: Trigger | None, name: str) -> Trigger:

@@ -20,6 +20,7 @@ from hookrun.checkpoints import restore
 from hookrun.checkpoints.directory import undo_interrupted_save
 from hookrun.cluster import target_of
 from hookrun.graph.graph_ops import USE_DEFAULT, GraphOps, find_global_step, is_default
+from hookrun.graph.hook_graphs import HookGraphs
 from hookrun.graph.plans import leaves_of
 from hookrun.graph.prepared import InlineSteps
 from hookrun.graph.recovery import Recoveries, SessionLostError, StoppedWaitingError
@@ -202,6 +203,7 @@ class Supervisor(Bus):
         self._maker: SessionMaker | None = None
         self._services = Services(self, ())
         self._graph_written = False
+        self._hook_graphs = HookGraphs()
 
         given = checked_hooks(hooks)
         self._owns_summary_writer = is_default(summary_writer)
@@ -210,7 +212,7 @@ class Supervisor(Bus):
         with self._graph.as_default():
             self._global_step = find_global_step(global_step)
             for hook in given:
-                hook.setup_graph(self)
+                self._hook_graphs.set_up(hook, self)
             self._ops = GraphOps(
                 ready_op=ready_op,
                 ready_for_local_init_op=ready_for_local_init_op,
@@ -364,6 +366,11 @@ class Supervisor(Bus):
     def global_step_advances(self) -> bool:
         """True when a run of this graph can advance the global step."""
         return self._step_ops.counts_global_step and bool(self._step_ops)
+
+    @property
+    def _own_hooks(self) -> list[Hook]:
+        """The hooks that are told of its sessions."""
+        return [hook for hook in self.hooks if self._is_chief or not hook.chief_only]
 
     @property
     def in_training_step(self) -> bool:
@@ -693,6 +700,7 @@ class Supervisor(Bus):
             another thread that stops the training while the session is waited for.
         """
         self._end_session_before()
+        self._hook_graphs.check_free(self._own_hooks)
         if not self._recovering:  # else a stop that was requested meanwhile is kept
             self._coord.clear_stop()
         self._warn_of_added_ops()
@@ -769,8 +777,11 @@ class Supervisor(Bus):
         """Make `sess` the session of the training, and tell the hooks."""
         steps = self._make_training_steps(sess)
         is_first = self._made is None
+        adopted = made is not None and made.how == "adopted"
+        kept = self.hook_state() if adopted and not is_first else None
         self._made = made
         self._session = manage(sess, steps)
+        self._hook_graphs.begin(self._session, self._own_hooks)
         self._services = Services(
             self,
             [
@@ -796,7 +807,6 @@ class Supervisor(Bus):
         self._session_start = time.monotonic()
         for subscription in tuple(self._subscriptions):
             subscription.start(step or 0)
-        adopted = made is not None and made.how == "adopted"
         restored_from = None if made is None or adopted else made.checkpoint
         self._log_subscriptions(step, restored_from)
         if is_first and self._step_ops.is_forgotten:
@@ -809,15 +819,17 @@ class Supervisor(Bus):
         self.send(signals.session_created, created)
         if self._keeps_first_state and self._first_state is None:
             self._first_state = self.hook_state()
-        if made is not None and made.checkpoint is not None and (is_first or not adopted):
-            self._load_hook_state(made.checkpoint)  # with an adopted model, hooks that ran know more than it
+        if kept is not None:  # with an adopted model, hooks that ran know more than the checkpoint
+            self._load_hook_state(kept)
+        elif made is not None and made.checkpoint is not None:
+            self._restore_hook_state(made.checkpoint)
 
     def _make_training_steps(self, sess: Any) -> TrainingSteps:
         in_process = not getattr(sess, "sess_str", "")
         inline_steps = self._inline_steps if in_process else False
         return TrainingSteps(self, self._step_ops, self._gate, self._run_hooks, inline_steps)
 
-    def _load_hook_state(self, checkpoint: str) -> None:
+    def _restore_hook_state(self, checkpoint: str) -> None:
         """An error is as that of a hook: raised when the session is made."""
         try:
             state = hook_state.read(checkpoint + hook_state.SUFFIX)
@@ -825,6 +837,9 @@ class Supervisor(Bus):
             _logger.exception("The state of the hooks could not be restored from %s", checkpoint)
             self._coord.fail(error)
             return
+        self._load_hook_state(state)
+
+    def _load_hook_state(self, state: HookState) -> None:
         self._metrics = dict(state.metrics)
         try:
             hook_state.load(self.hooks, state)
@@ -991,6 +1006,7 @@ class Supervisor(Bus):
             grace_secs = min(grace_secs, _LOST_GRACE_SECS)
         deadline = time.monotonic() + grace_secs
         session, self._session = self._session, None
+        self._hook_graphs.end()
         joined = self._coord.threads | frozenset(threads or ())
         self._coord.end()
         with contextlib.ExitStack() as ending:  # its callbacks run from the last to the first

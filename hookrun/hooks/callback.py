@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hookrun import signals
-from hookrun.runtime.hook import Hook
+from hookrun.runtime.hook import Hook, only_if
 from hookrun.runtime.subscriptions import OnUnfed
 from hookrun.triggers import schedule
 
@@ -62,4 +62,17 @@ class CallbackHook(Hook):
         self.on_unfed = on_unfed
         if signal is not signals.step and not (self.trigger is None and fetches is None):
             raise ValueError(f"only `step` has schedules and fetches; {self.name} is for {signal.name}")
-        setattr(self, f"on_{signal.name}", function)
+        self._function = function
+        self._signal_name = signal.name
+
+
+def _calling(signal: signals.Signal) -> Callable[[Any, Any, Any], Any]:
+    @only_if(lambda hook: hook._signal_name == signal.name)
+    def call(hook: CallbackHook, supervisor: Any, event: Any) -> Any:
+        return hook._function(supervisor, event)
+
+    return call
+
+
+for _signal in Hook._signals:
+    setattr(CallbackHook, f"on_{_signal.name}", _calling(_signal))

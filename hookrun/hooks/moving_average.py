@@ -99,6 +99,9 @@ class MovingAverageHook(Hook):
         self._reads = dict(zip(given, variables, strict=True))
         self._supervisor = supervisor
 
+    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        self._swapped_out = None
+
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         if self._swapped_out is not None:
             raise RuntimeError("a training step was run inside `swapped_in`: it trained the averages")

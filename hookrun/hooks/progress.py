@@ -100,6 +100,7 @@ class ProgressHook(Hook):
         self._bar: _Bar | None = None
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        self._close_bar()  # of a session that was not stopped
         self._start, self._first_step = self._clock(), event.global_step or 0
         self._shown: int | None = self._first_step
         self._values = ""
@@ -120,11 +121,14 @@ class ProgressHook(Hook):
         self._show(event.global_step)
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
-        bar, step = self._bar, event.session.last_step
-        if bar is not None or step != self._shown:
+        step = event.session.last_step
+        if self._bar is not None or step != self._shown:
             self._show(step)
+        self._close_bar()
+
+    def _close_bar(self) -> None:
+        bar, self._bar = self._bar, None
         if bar is not None:
-            self._bar = None
             self._with_bar.discard(self)
             bar.close()
 
