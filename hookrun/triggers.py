@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from hookrun.numeric import checked_int, checked_number
+
 __all__ = [
     "AnyOf",
     "AtSteps",
@@ -76,7 +78,7 @@ class EverySteps(Trigger):
     """
 
     def __init__(self, steps: int) -> None:
-        self.steps = _positive_int("every_steps", steps)
+        self.steps = checked_int("every_steps", steps, "a positive number of steps")
         self._last: int | None = None
 
     def start(self, step: int) -> None:
@@ -103,9 +105,7 @@ class EverySecs(Trigger):
     """
 
     def __init__(self, secs: float, *, clock: Callable[[], float] = time.monotonic) -> None:
-        if isinstance(secs, bool) or not isinstance(secs, (int, float)) or not secs > 0:
-            raise ValueError(f"every_secs must be a positive number of seconds, not {secs!r}")
-        self.secs = secs
+        self.secs = checked_number("every_secs", secs, "a positive number of seconds", lambda n: n > 0)
         self._clock = clock
         self._last: float | None = None
 
@@ -144,7 +144,7 @@ class AtSteps(Trigger):
     def __init__(self, steps: Iterable[int]) -> None:
         if isinstance(steps, (str, bytes)) or not isinstance(steps, Iterable):
             raise ValueError(f"at_steps must be an iterable of step numbers, not {steps!r}")
-        self.steps = sorted({_positive_int("at_steps", step) for step in steps})
+        self.steps = sorted({checked_int("at_steps", step, "positive numbers of steps") for step in steps})
         if not self.steps:
             raise ValueError("at_steps must name at least one step")
         self._last: int | None = None
@@ -298,12 +298,3 @@ def schedule(
     if len(triggers) > 1:
         return AnyOf(*triggers)
     return triggers[0] if triggers else None
-
-
-def _positive_int(name: str, value: Any) -> int:
-    try:
-        if isinstance(value, bool) or int(value) != value or value < 1:
-            raise ValueError
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a positive number of steps, not {value!r}") from None
-    return int(value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import numbers
 import os
 import threading
 import time
@@ -30,6 +29,7 @@ from hookrun.graph.session_maker import Made, SessionMaker, step_of
 from hookrun.graph.steps import StepOps
 from hookrun.graph.training_steps import TrainingSteps, as_int
 from hookrun.hooks import CheckpointHook, Hook, QueueRunnerHook, StepCounterHook, SummaryHook
+from hookrun.numeric import checked_int
 from hookrun.runtime import hook_state
 from hookrun.runtime.arguments import check_secs, check_steps, check_summary, make_logdir
 from hookrun.runtime.bus import Bus, checked_hooks
@@ -611,9 +611,8 @@ class Supervisor(Bus):
             raise TypeError(f"step_fn must be callable as step_fn(session), not {step_fn!r}")
         signals.check_runs("step_fn", step_fn)
         check_secs(max_wait_secs=max_wait_secs, recovery_period_secs=recovery_period_secs)
-        if not isinstance(max_recoveries, numbers.Integral) or max_recoveries < 0:
-            raise ValueError(f"max_recoveries must be a number, 0 or more, not {max_recoveries!r}")
-        recoveries = Recoveries(int(max_recoveries), recovery_period_secs)
+        at_most = checked_int("max_recoveries", max_recoveries, "a number, 0 or more", least=0)
+        recoveries = Recoveries(at_most, recovery_period_secs)
         self._first_state, self._keeps_first_state = None, bool(master)
         last_step: int | None = None
         while True:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from hookrun import events
+from hookrun.numeric import checked_int
 from hookrun.runtime.hook import Hook, only_if
 from hookrun.signals import check_runs
 from hookrun.triggers import schedule
@@ -94,14 +95,9 @@ class EvaluationHook(Hook):
                 f"{self.name} needs one of every_steps, every_secs, at_steps and every_checkpoints"
             )
         if every_checkpoints is not None:
-            if (
-                isinstance(every_checkpoints, bool)
-                or not isinstance(every_checkpoints, int)
-                or every_checkpoints < 1
-            ):
-                raise ValueError(
-                    f"every_checkpoints must be a positive number of checkpoints, not {every_checkpoints!r}"
-                )
+            every_checkpoints = checked_int(
+                "every_checkpoints", every_checkpoints, "a positive number of checkpoints"
+            )
         self._every_checkpoints = every_checkpoints
         self._evaluate = evaluate
         if isinstance(evaluate, Mapping):

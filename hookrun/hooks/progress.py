@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from tqdm import tqdm
 
 from hookrun import events
+from hookrun.numeric import checked_number
 from hookrun.runtime.hook import Hook
 from hookrun.triggers import schedule
 from hookrun.writers.formatting import format_values
@@ -86,8 +87,7 @@ class ProgressHook(Hook):
         if len(given) > 1:
             raise ValueError(f"{self.name} takes one of last_step, num_steps and secs, not {given}")
         for name, end in given.items():
-            if isinstance(end, bool) or not isinstance(end, (int, float)) or not end > 0:
-                raise ValueError(f"{name} must be a positive number, not {end!r}")
+            given[name] = checked_number(name, end, "a positive number", lambda n: n > 0)
         self.fetches = dict(values or {}) or None
         self._file = sys.stderr if file is None else file
         if every_steps is None and every_secs is None and at_steps is None:
@@ -95,7 +95,7 @@ class ProgressHook(Hook):
         self.trigger = schedule(
             every_steps=every_steps, every_secs=every_secs, at_steps=at_steps, clock=clock
         )
-        self._last_step, self._num_steps, self._secs = last_step, num_steps, secs
+        self._last_step, self._num_steps, self._secs = map(given.get, ends)
         self._clock = clock
         self._bar: _Bar | None = None
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal
 
+from hookrun.numeric import python_number
 from hookrun.signals import Signal, check_runs, takes_event
 from hookrun.triggers import Trigger
 
@@ -206,7 +207,8 @@ class Subscription:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not math.isnan(value)
+    number = python_number(value)
+    return isinstance(number, numbers.Real) and not math.isnan(number)
 
 
 class Handle:
