@@ -15,9 +15,12 @@ TensorFlow.
 from __future__ import annotations
 
 import abc
+import copy
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+from hookrun.numeric import checked_int, checked_number
 
 __all__ = [
     "AnyOf",
@@ -27,6 +30,7 @@ __all__ = [
     "NextStep",
     "Once",
     "Trigger",
+    "deep_copy",
     "required",
     "schedule",
 ]
@@ -60,6 +64,9 @@ class Trigger(abc.ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
         """Go on from what `state_dict` returned. Called after `start`."""
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Trigger:
+        return deep_copy(self, memo)
+
     def __or__(self, other: Trigger) -> AnyOf:
         if not isinstance(other, Trigger):
             return NotImplemented
@@ -77,7 +84,7 @@ class EverySteps(Trigger):
     """
 
     def __init__(self, steps: int) -> None:
-        self.steps = _positive_int("every_steps", steps)
+        self.steps = checked_int("every_steps", steps, "a positive number of steps")
         self._last: int | None = None
 
     def start(self, step: int) -> None:
@@ -104,9 +111,7 @@ class EverySecs(Trigger):
     """
 
     def __init__(self, secs: float, *, clock: Callable[[], float] = time.monotonic) -> None:
-        if isinstance(secs, bool) or not isinstance(secs, (int, float)) or not secs > 0:
-            raise ValueError(f"every_secs must be a positive number of seconds, not {secs!r}")
-        self.secs = secs
+        self.secs = checked_number("every_secs", secs, "a positive number of seconds", lambda n: n > 0)
         self._clock = clock
         self._last: float | None = None
 
@@ -148,7 +153,7 @@ class AtSteps(Trigger):
     def __init__(self, steps: Iterable[int]) -> None:
         if isinstance(steps, (str, bytes)) or not isinstance(steps, Iterable):
             raise ValueError(f"at_steps must be an iterable of step numbers, not {steps!r}")
-        self.steps = sorted({_positive_int("at_steps", step) for step in steps})
+        self.steps = sorted({checked_int("at_steps", step, "positive numbers of steps") for step in steps})
         if not self.steps:
             raise ValueError("at_steps must name at least one step")
         self._last: int | None = None
@@ -166,10 +171,13 @@ class AtSteps(Trigger):
 
 
 class Once(Trigger):
-    """Fires at the first step it sees, and never again, in later runs neither."""
+    """Fires at the first step it sees, and never again, in runs that are resumed neither."""
 
     def __init__(self) -> None:
         self._fired = False
+
+    def start(self, step: int) -> None:
+        self._fired = False  # one that is resumed loads its state after this
 
     def __call__(self, step: int) -> bool:
         fires, self._fired = not self._fired, True
@@ -244,6 +252,28 @@ class NextStep:
         self.is_due = self._trigger(step + 1)
 
 
+_Copied = TypeVar("_Copied")
+
+
+def deep_copy(original: _Copied, memo: dict[int, Any]) -> _Copied:
+    """A deep copy of a hook or a trigger, for its `__deepcopy__`.
+
+    Functions that it was given are shared, clocks among them, and so is what cannot be copied: tensors,
+    files, locks.
+    """
+    copied = memo[id(original)] = object.__new__(type(original))
+    for name, value in vars(original).items():
+        attempt = dict(memo)  # one that fails leaves its half-made copies there
+        try:
+            if isinstance(value, Trigger) or not callable(value):
+                value = copy.deepcopy(value, attempt)
+                memo.update(attempt)
+        except Exception:  # whatever an object raises that cannot be copied
+            pass
+        vars(copied)[name] = value
+    return copied
+
+
 def required(trigger: Trigger | None, name: str) -> Trigger:
     """The trigger that `schedule` returned for the hook of that name.
 
@@ -286,12 +316,3 @@ def schedule(
     if len(triggers) > 1:
         return AnyOf(*triggers)
     return triggers[0] if triggers else None
-
-
-def _positive_int(name: str, value: Any) -> int:
-    try:
-        if isinstance(value, bool) or int(value) != value or value < 1:
-            raise ValueError
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a positive number of steps, not {value!r}") from None
-    return int(value)

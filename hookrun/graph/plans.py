@@ -167,10 +167,9 @@ class _Weak:
     def __init__(self, reference: signals.Reference) -> None:
         self.reference = reference
 
-    def __call__(self, sender: Any, event: Any) -> None:
+    def __call__(self, sender: Any, event: Any) -> Any:
         receiver = self.reference()
-        if receiver is not None:
-            receiver(sender, event)
+        return None if receiver is None else receiver(sender, event)
 
 
 class NotCacheable(Exception):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import numbers
 import os
 import threading
 import time
@@ -21,6 +20,7 @@ from hookrun.checkpoints.directory import undo_interrupted_save
 from hookrun.graph.block import Block, ended_at_exit
 from hookrun.graph.graph_ops import USE_DEFAULT, GraphOps, find_global_step, is_default
 from hookrun.graph.overrides import warn_of_overrides
+from hookrun.graph.hook_graphs import HookGraphs
 from hookrun.graph.plans import leaves_of
 from hookrun.graph.prepared import InlineSteps
 from hookrun.graph.recovery import Recoveries, SessionLostError, StoppedWaitingError
@@ -31,6 +31,7 @@ from hookrun.graph.session_maker import Made, SessionMaker, step_of
 from hookrun.graph.steps import StepOps
 from hookrun.graph.training_steps import TrainingSteps, as_int
 from hookrun.hooks import CheckpointHook, Hook, QueueRunnerHook, StepCounterHook, SummaryHook
+from hookrun.numeric import checked_int
 from hookrun.runtime import hook_state
 from hookrun.runtime.arguments import check_secs, check_steps, check_summary, make_logdir
 from hookrun.runtime.bus import Bus, checked_hooks
@@ -173,6 +174,8 @@ class Supervisor(Bus):
             raise TypeError(f"saver must be a tf.compat.v1.train.Saver or None, not {saver!r}")
         if init_fn is not None and not callable(init_fn):
             raise TypeError(f"init_fn must be callable as init_fn(session), not {init_fn!r}")
+        if init_fn is not None:
+            signals.check_runs("init_fn", init_fn)
         check_secs(
             save_summaries_secs=save_summaries_secs or 0,
             save_model_secs=save_model_secs or 0,
@@ -212,6 +215,7 @@ class Supervisor(Bus):
         self._is_starting = False
         self._leaving: Block | None = None
         self._graph_written = False
+        self._hook_graphs = HookGraphs()
 
         given = checked_hooks(hooks)
         self._owns_summary_writer = is_default(summary_writer)
@@ -220,7 +224,7 @@ class Supervisor(Bus):
         with self._graph.as_default():
             self._global_step = find_global_step(global_step)
             for hook in given:
-                hook.setup_graph(self)
+                self._hook_graphs.set_up(hook, self)
             self._ops = GraphOps(
                 ready_op=ready_op,
                 ready_for_local_init_op=ready_for_local_init_op,
@@ -375,6 +379,11 @@ class Supervisor(Bus):
     def global_step_advances(self) -> bool:
         """True when a run of this graph can advance the global step."""
         return self._step_ops.counts_global_step and bool(self._step_ops)
+
+    @property
+    def _own_hooks(self) -> list[Hook]:
+        """The hooks that are told of its sessions."""
+        return [hook for hook in self.hooks if self._is_chief or not hook.chief_only]
 
     @property
     def in_training_step(self) -> bool:
@@ -692,10 +701,10 @@ class Supervisor(Bus):
         """
         if not callable(step_fn):
             raise TypeError(f"step_fn must be callable as step_fn(session), not {step_fn!r}")
+        signals.check_runs("step_fn", step_fn)
         check_secs(max_wait_secs=max_wait_secs, recovery_period_secs=recovery_period_secs)
-        if not isinstance(max_recoveries, numbers.Integral) or max_recoveries < 0:
-            raise ValueError(f"max_recoveries must be a number, 0 or more, not {max_recoveries!r}")
-        recoveries = Recoveries(int(max_recoveries), recovery_period_secs)
+        at_most = checked_int("max_recoveries", max_recoveries, "a number, 0 or more", least=0)
+        recoveries = Recoveries(at_most, recovery_period_secs)
         self._first_state, self._keeps_first_state = None, bool(master)
         last_step: int | None = None
         while True:
@@ -708,7 +717,7 @@ class Supervisor(Bus):
                     if last_step is not None:
                         self._tell_of_recovery(sess, last_step)
                     while not self.should_stop():
-                        step_fn(sess)
+                        signals.check_ran(step_fn, step_fn(sess))
                 return
             except SessionLostError as error:
                 lost = error
@@ -784,6 +793,7 @@ class Supervisor(Bus):
             another thread that stops the training while the session is waited for.
         """
         self._end_session_before()
+        self._hook_graphs.check_free(self._own_hooks)
         if not self._recovering:  # else a stop that was requested meanwhile is kept
             self._coord.clear_stop()
         self._warn_of_added_ops()
@@ -885,8 +895,11 @@ class Supervisor(Bus):
         """Make `sess` the session of the training, and tell the hooks."""
         steps = self._make_training_steps(sess)
         is_first = self._made is None
+        adopted = made is not None and made.how == "adopted"
+        kept = self.hook_state() if adopted and not is_first else None
         self._made = made
         self._session = manage(sess, steps, self._closed_by_program)
+        self._hook_graphs.begin(self._session, self._own_hooks)
         self._services = Services(
             self,
             [
@@ -912,7 +925,6 @@ class Supervisor(Bus):
         self._session_start = time.monotonic()
         for subscription in tuple(self._subscriptions):
             subscription.start(step or 0)
-        adopted = made is not None and made.how == "adopted"
         restored_from = None if made is None or adopted else made.checkpoint
         self._log_subscriptions(step, restored_from)
         if is_first and self._step_ops.is_forgotten:
@@ -925,15 +937,17 @@ class Supervisor(Bus):
         self.send(signals.session_created, created)
         if self._keeps_first_state and self._first_state is None:
             self._first_state = self.hook_state()
-        if made is not None and made.checkpoint is not None and (is_first or not adopted):
-            self._load_hook_state(made.checkpoint)  # with an adopted model, hooks that ran know more than it
+        if kept is not None:  # with an adopted model, hooks that ran know more than the checkpoint
+            self._load_hook_state(kept)
+        elif made is not None and made.checkpoint is not None:
+            self._restore_hook_state(made.checkpoint)
 
     def _make_training_steps(self, sess: Any) -> TrainingSteps:
         in_process = not getattr(sess, "sess_str", "")
         inline_steps = self._inline_steps if in_process else False
         return TrainingSteps(self, self._step_ops, self._gate, self._run_hooks, inline_steps)
 
-    def _load_hook_state(self, checkpoint: str) -> None:
+    def _restore_hook_state(self, checkpoint: str) -> None:
         """An error is as that of a hook: raised when the session is made."""
         try:
             state = hook_state.read(checkpoint + hook_state.SUFFIX)
@@ -941,6 +955,9 @@ class Supervisor(Bus):
             _logger.exception("The state of the hooks could not be restored from %s", checkpoint)
             self._coord.fail(error)
             return
+        self._load_hook_state(state)
+
+    def _load_hook_state(self, state: HookState) -> None:
         self._metrics = dict(state.metrics)
         try:
             hook_state.load(self.hooks, state)
@@ -1046,9 +1063,11 @@ class Supervisor(Bus):
 
         Raises:
           ValueError: If `target` is not callable.
+          TypeError: If a call of it would not run it, as that of a coroutine function.
         """
         if not callable(target):
             raise ValueError(f"target must be callable, not {target!r}")
+        signals.check_runs("target", target)
         if timer_interval_secs is not None:
             check_secs(timer_interval_secs=timer_interval_secs)
         call = functools.partial(target, *(args or ()), **(kwargs or {}))
@@ -1115,6 +1134,7 @@ class Supervisor(Bus):
         deadline = time.monotonic() + self._grace_secs
         joined = (self._coord.threads | frozenset(threads or ())) - {threading.current_thread()}
         may_close = to_close is None and not ignore_live_threads and self._waits_for_gradients(session)
+        self._hook_graphs.end()
         self._coord.end()
         with contextlib.ExitStack() as ending:  # its callbacks run from the last to the first
             stragglers: list[str] = []

@@ -16,7 +16,7 @@ from hookrun import events, signals, triggers, writers
 from hookrun.checkpoints.directory import CheckpointDirectory, policy_of
 from hookrun.checkpoints.retention import Policy
 from hookrun.graph.snapshots import Snapshots, can_snapshot, changes_by_runs_alone, saves_as_tensorflow
-from hookrun.runtime.hook import Hook
+from hookrun.runtime.hook import Hook, only_if
 from hookrun.runtime.hook_state import HookState
 
 if TYPE_CHECKING:
@@ -101,8 +101,6 @@ class CheckpointHook(Hook):
         background: bool = True,
     ) -> None:
         self.trigger = triggers.schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
-        if self.trigger is not None:  # else nothing is connected to `step`
-            self.on_step = self._save_at_step  # type: ignore[method-assign]
         if keep is not None and not isinstance(keep, Policy):
             raise TypeError(f"keep must be a policy of hookrun.hooks.retention or None, not {keep!r}")
         self._keep = keep
@@ -138,11 +136,12 @@ class CheckpointHook(Hook):
     def _remember_writer(self) -> None:
         self._writer_thread = threading.get_ident()
 
+    @only_if(lambda hook: hook.trigger is None)
     def on_checkpoint_due(self, supervisor: Supervisor, event: events.CheckpointDue) -> None:
-        if self.trigger is None:
-            self._save(supervisor, event.session, self._snapshots)
+        self._save(supervisor, event.session, self._snapshots)
 
-    def _save_at_step(self, supervisor: Supervisor, event: events.Step) -> None:
+    @only_if(lambda hook: hook.trigger is not None)
+    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         self._save(supervisor, event.session, self._snapshots)
 
     def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:

@@ -76,13 +76,17 @@ class HeartbeatHook(Hook):
         self.trigger = schedule(
             every_steps=every_steps, every_secs=every_secs, at_steps=at_steps, clock=clock
         )
+        self._clock = clock
         self._rate = StepRate(clock)
         self._lock = threading.Lock()
         self._status: dict[str, Any] = {}
         self._errors = _LastError()
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        self._errors.stop_listening()  # for a session that was not stopped
+        self._errors = _LastError()
         self._errors.listen()
+        self._rate = StepRate(self._clock)
         self._rate.start(event.global_step or 0)
         self._status = {"steps_per_sec": None, "pid": os.getpid()}
         os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)

@@ -53,6 +53,7 @@ class TraceHook(Hook):
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         if supervisor.summary_writer is None:
             raise ValueError(f"{self.name} needs a summary writer, and the Supervisor has none")
+        self._traced = threading.local()
         self._next_step.start(event.global_step or 0)
 
     def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:

@@ -21,13 +21,15 @@ The life of a hook, with the thread that calls each method::
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from hookrun import signals
 from hookrun.runtime.subscriptions import OnError, OnUnfed, Subscription
-from hookrun.triggers import Trigger
+from hookrun.triggers import NextStep, Trigger, deep_copy
 
 if TYPE_CHECKING:
     from tensorflow.compat.v1.train import SessionRunArgs, SessionRunContext, SessionRunValues
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from hookrun import events
     from hookrun.graph.supervisor import Supervisor
 
-__all__ = ["Hook", "subscriptions_of"]
+__all__ = ["Hook", "only_if", "overrides", "subscriptions_of"]
 
 
 class Hook:
@@ -66,6 +68,12 @@ class Hook:
     _own_fetches: Any = ()
     """What the hook fetches in runs of its own: looked up in the graph when it is given to a Supervisor."""
 
+    _made_in_graph: Any = None
+    """The attributes that `setup_graph` set last."""
+
+    _used_by: Callable[[], Any] = staticmethod(lambda: None)
+    """Gives what knows of its last session, while that is there."""
+
     _signals: ClassVar[tuple[signals.Signal, ...]] = (
         signals.session_created,
         signals.step,
@@ -91,6 +99,22 @@ class Hook:
                     f"{cls.__name__}.{name} is not called by any signal: did you mean {nearest}? "
                     "Methods of a hook that begin with on_ are named after the signals"
                 )
+
+    def __copy__(self) -> Hook:
+        """A hook with the same attributes, for a training of its own: its triggers are its own."""
+        copied = object.__new__(type(self))
+        memo: dict[int, Any] = {}
+        for name, value in vars(self).items():
+            is_own = isinstance(value, (Trigger, NextStep))
+            vars(copied)[name] = copy.deepcopy(value, memo) if is_own else value
+        vars(copied).pop("_used_by", None)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Hook:
+        """The same with containers of its own. Functions, tensors and files are shared."""
+        copied = deep_copy(self, memo)
+        vars(copied).pop("_used_by", None)
+        return copied
 
     def setup_graph(self, supervisor: Supervisor) -> None:
         """Add ops to the graph. Called inside it, once, before it is finalized; `supervisor.global_step`
@@ -171,12 +195,44 @@ class Hook:
         restored from a checkpoint, on the caller's thread."""
 
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def only_if(needed: Callable[[Any], bool]) -> Callable[[_Method], _Method]:
+    """Decorate a method that only some instances of the hook have a use for.
+
+    Where ``needed(hook)`` is false, the method is not connected, and does nothing. What overrides it in a
+    subclass is always connected, and may call `super`.
+    """
+
+    def decorate(method: _Method) -> _Method:
+        @functools.wraps(method)
+        def called_if_needed(hook: Any, *arguments: Any) -> Any:
+            return method(hook, *arguments) if needed(hook) else None
+
+        called_if_needed._needed = needed  # type: ignore[attr-defined]
+        return called_if_needed  # type: ignore[return-value]
+
+    return decorate
+
+
+def overrides(hook: Hook, method: str) -> bool:
+    """True where `hook` has a method of its own by that name, and a use for it."""
+    function = getattr(getattr(hook, method), "__func__", None)
+    needed = getattr(function, "_needed", None)
+    return function is not getattr(Hook, method) and (needed is None or needed(hook))
+
+
 def subscriptions_of(hook: Hook) -> Iterator[Subscription]:
     """The subscriptions that `hook` asks for: one for each `on_…` method that it overrides."""
+    if hook.trigger is not None and "trigger" not in vars(
+        hook
+    ):  # one of the class serves its other instances too
+        hook.trigger = copy.deepcopy(hook.trigger)
     for signal in Hook._signals:
         method = f"on_{signal.name}"
         receiver = getattr(hook, method)
-        if getattr(receiver, "__func__", None) is getattr(Hook, method):
+        if not overrides(hook, method):
             continue
         scheduled: dict[str, Any] = {}
         if signal is signals.step:
