@@ -19,8 +19,8 @@ from hookrun.checkpoints import restore
 from hookrun.checkpoints.directory import undo_interrupted_save
 from hookrun.graph.block import Block, ended_at_exit
 from hookrun.graph.graph_ops import USE_DEFAULT, GraphOps, find_global_step, is_default
-from hookrun.graph.overrides import warn_of_overrides
 from hookrun.graph.hook_graphs import HookGraphs
+from hookrun.graph.overrides import warn_of_overrides
 from hookrun.graph.plans import leaves_of
 from hookrun.graph.prepared import InlineSteps
 from hookrun.graph.recovery import Recoveries, SessionLostError, StoppedWaitingError
