@@ -37,6 +37,7 @@ from typing import Any
 import tensorflow as tf
 
 from hookrun import events
+from hookrun.numeric import python_number
 from hookrun.runtime.arguments import check_secs
 from hookrun.runtime.hook import Hook
 
@@ -83,6 +84,7 @@ class Task:
                 raise ValueError(f"cluster has a job {name!r}; the jobs are {', '.join(map(repr, _JOBS))}")
         if job not in spec.jobs:
             raise ValueError(f"job must be one of the cluster's, {', '.join(spec.jobs)}; not {job!r}")
+        index = python_number(index)
         if isinstance(index, bool) or not isinstance(index, numbers.Integral):
             raise TypeError(f"index must be the number of a task, not {index!r}")
         if index not in spec.task_indices(job):

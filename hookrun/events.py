@@ -6,6 +6,7 @@ signal's name. Nothing here imports TensorFlow.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,13 +22,15 @@ __all__ = [
     "SessionCreated",
     "SessionLost",
     "SessionRecovered",
+    "SessionRestored",
     "Step",
     "Stop",
     "SummaryDue",
 ]
 
-INTERRUPTS = (KeyboardInterrupt, SystemExit)
-"""What ends a training from outside, and is no error of it."""
+INTERRUPTS = (KeyboardInterrupt, SystemExit, GeneratorExit, CancelledError)
+"""What ends a training from outside, and is no error of it: Ctrl-C, `sys.exit`, a generator that is left, a
+task of `asyncio` that is cancelled."""
 
 
 @dataclass(slots=True)
@@ -129,6 +132,20 @@ class SessionRecovered:
 
 
 @dataclass(slots=True)
+class SessionRestored:
+    """The training goes on from another step than its last one: an older checkpoint was restored."""
+
+    session: Session
+    """The session of the training."""
+    global_step: int
+    """The step that it goes on from; without a global step, the steps counted so far."""
+    last_step: int
+    """The step that it had reached before."""
+    checkpoint: str | None
+    """The prefix of what `Supervisor.restore` restored; None where it was done in another way."""
+
+
+@dataclass(slots=True)
 class Stop:
     """The session ends. The services have stopped; the session is still open."""
 
@@ -139,5 +156,5 @@ class Stop:
 
     @property
     def clean(self) -> bool:
-        """True when the training ended as intended: no error, or an interrupt (Ctrl-C, `sys.exit`)."""
+        """True when the training ended as intended: no error, or one of `INTERRUPTS`."""
         return self.error is None or isinstance(self.error, INTERRUPTS)

@@ -10,6 +10,7 @@
 | `checkpoint_saved` | after a checkpoint is complete and visible | the one that saved |
 | `session_lost` | when a worker or parameter server went away, before `stop` | the caller's |
 | `session_recovered` | when `Supervisor.train` goes on after that, before its first step | the caller's |
+| `session_restored` | when an older checkpoint was restored in the session | the one that restored or steps |
 | `stop` | once per session, at its end, clean or not, the session still open | the caller's |
 
 They are blinker signals with the Supervisor as sender: ``signals.step.connect(fn, sender=sv)`` works as
@@ -20,6 +21,7 @@ called as ``receiver(supervisor, event)`` with an event from `hookrun.events`; b
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import logging
@@ -28,6 +30,7 @@ import weakref
 from collections.abc import Callable, Iterator, MutableSet, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 import blinker
@@ -40,6 +43,7 @@ __all__ = [
     "session_created",
     "session_lost",
     "session_recovered",
+    "session_restored",
     "step",
     "stop",
     "summary_due",
@@ -120,10 +124,9 @@ class Signal(blinker.NamedSignal):
         """Call `receiver` when the signal is sent by `sender`, as `blinker.Signal.connect` does.
 
         Raises:
-          TypeError: If `receiver` is a coroutine function; signals are sent from ordinary threads.
+          TypeError: If a call of `receiver` would not run it, as that of a coroutine function or a generator.
         """
-        if inspect.iscoroutinefunction(receiver):
-            raise TypeError(f"receiver must be an ordinary function, not a coroutine function: {receiver!r}")
+        check_runs("receiver", receiver)
         with self._lock:
             super().connect(receiver, sender, weak)
             self._resolved.clear()
@@ -187,7 +190,9 @@ class Signal(blinker.NamedSignal):
             if receiver is None or (self.state is not state and reference not in self.resolved_for(sender)):
                 continue
             try:
-                receiver(sender, event)
+                returned = receiver(sender, event)
+                if returned is not None:
+                    check_ran(receiver, returned)
             except BaseException as error:
                 failures = self._failed(receiver, error, failures, failed)
         return failures
@@ -207,7 +212,9 @@ class Signal(blinker.NamedSignal):
             if self.state is not state and reference not in self.resolved_for(sender):
                 continue
             try:
-                call(sender, events[index])
+                returned = call(sender, events[index])
+                if returned is not None:
+                    check_ran(call, returned)
             except BaseException as error:
                 failures = self._failed(reference(), error, failures, failed)
             end = perf_counter()
@@ -253,6 +260,47 @@ def takes(function: Callable[..., Any], count: int) -> bool:
     return True
 
 
+def check_runs(name: str, function: Callable[..., Any], generator: bool = False) -> None:
+    """Check that a call of `function` runs it, as far as can be known before.
+
+    Args:
+      name: What the function is called in the message.
+      function: The function, or an object that can be called.
+      generator: True where a generator is iterated over by who calls it.
+
+    Raises:
+      TypeError: If it would only return a coroutine or a generator.
+    """
+    called: Any = function
+    while isinstance(called, functools.partial):
+        called = called.func
+    if not inspect.isroutine(called) and not inspect.isclass(called):
+        called = getattr(type(called), "__call__", called)  # noqa: B004 (what it is, not whether it is there)
+    kind = None
+    if inspect.iscoroutinefunction(called):
+        kind = "a coroutine function"
+    elif inspect.isasyncgenfunction(called):
+        kind = "an async generator"
+    elif inspect.isgeneratorfunction(called) and not generator:
+        kind = "a generator"
+    if kind is not None:
+        raise TypeError(
+            f"{name} must be an ordinary function, not {kind}, which a call does not run: {function!r}"
+        )
+
+
+def check_ran(function: Callable[..., Any], returned: Any) -> None:
+    """Check that a call of `function`, which returned this, has run it.
+
+    Raises:
+      TypeError: If it returned a coroutine or a generator, as a function that wraps such a one does.
+    """
+    if isinstance(returned, (CoroutineType, GeneratorType, AsyncGeneratorType)):
+        if isinstance(returned, CoroutineType):
+            returned.close()  # else Python warns of it too
+        raise TypeError(f"{receiver_name(function)} returned {returned!r}, which nobody runs")
+
+
 def _priority(receiver: Any) -> float:
     return getattr(receiver, "priority", 0)
 
@@ -284,8 +332,8 @@ class _ByName:
         self.name = receiver_name(receiver)
         self.on_error = getattr(receiver, "on_error", "stop")
 
-    def __call__(self, sender: Any, event: Any) -> None:
-        self._receiver(sender, event=event)
+    def __call__(self, sender: Any, event: Any) -> Any:
+        return self._receiver(sender, event=event)
 
 
 session_created = Signal("session_created")
@@ -318,6 +366,11 @@ session_lost = Signal("session_lost")
 session_recovered = Signal("session_recovered")
 """Sent when `Supervisor.train` goes on in a new session after a lost one: after its `session_created`, before
 its first step. On the caller's thread, with an `events.SessionRecovered`."""
+
+session_restored = Signal("session_restored")
+"""Sent when the training goes on from another step than its last one, with an `events.SessionRestored`: in
+`Supervisor.restore`, on its thread, between two steps; where the program restored an older checkpoint in
+another way, before the next training step is run, on its thread."""
 
 stop = Signal("stop")
 """Sent once per session when it ends, cleanly or not: the services have stopped, the session is still open.

@@ -28,10 +28,9 @@ def test_it_logs_the_values_with_the_steps_per_second(caplog):
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -74,8 +73,6 @@ class RecordingHook(Hook):
         """Each signal with its event."""
         self.supervisor: Any = None
         """The Supervisor that sent them last."""
-        for signal in Hook._signals:
-            setattr(self, f"on_{signal.name}", functools.partial(self._record, signal))
 
     def events(self, signal: signals.Signal) -> list[Any]:
         """What was told with `signal`, in order."""
@@ -109,6 +106,14 @@ class RecordingHook(Hook):
     def _record(self, signal: signals.Signal, supervisor: Supervisor, event: Any) -> None:
         self.supervisor = supervisor
         self.sent.append((signal, event))
+
+
+def _recording(signal: signals.Signal) -> Callable[[RecordingHook, Supervisor, Any], None]:
+    return lambda hook, supervisor, event: hook._record(signal, supervisor, event)
+
+
+for _signal in Hook._signals:
+    setattr(RecordingHook, f"on_{_signal.name}", _recording(_signal))
 
 
 def _told(sent: tuple[signals.Signal, Any]) -> str:

@@ -15,10 +15,13 @@ TensorFlow.
 from __future__ import annotations
 
 import abc
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+from hookrun.numeric import checked_int, checked_number
 
 __all__ = [
     "AnyOf",
@@ -28,6 +31,7 @@ __all__ = [
     "NextStep",
     "Once",
     "Trigger",
+    "deep_copy",
     "required",
     "schedule",
 ]
@@ -38,6 +42,12 @@ class Trigger(abc.ABC):
 
     def start(self, step: int) -> None:  # noqa: B027 (most triggers have a use for it, none must)
         """Training starts, or resumes, after `step` steps. Called before the first step of a session."""
+
+    def go_on_from(self, step: int) -> None:
+        """The training goes on after `step` steps, where it had made others: an older checkpoint was restored
+        within its session. What counts steps begins anew there, which `start` does unless this is overridden;
+        what measures time goes on."""
+        self.start(step)
 
     @abc.abstractmethod
     def __call__(self, step: int) -> bool:
@@ -63,6 +73,9 @@ class Trigger(abc.ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
         """Go on from what `state_dict` returned. Called after `start`."""
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Trigger:
+        return deep_copy(self, memo)
+
     def __or__(self, other: Trigger) -> AnyOf:
         if not isinstance(other, Trigger):
             return NotImplemented
@@ -80,7 +93,7 @@ class EverySteps(Trigger):
     """
 
     def __init__(self, steps: int) -> None:
-        self.steps = _positive_int("every_steps", steps)
+        self.steps = checked_int("every_steps", steps, "a positive number of steps")
         self._last: int | None = None
 
     def start(self, step: int) -> None:
@@ -110,14 +123,15 @@ class EverySecs(Trigger):
     """
 
     def __init__(self, secs: float, *, clock: Callable[[], float] = time.monotonic) -> None:
-        if isinstance(secs, bool) or not isinstance(secs, (int, float)) or not secs > 0:
-            raise ValueError(f"every_secs must be a positive number of seconds, not {secs!r}")
-        self.secs = secs
+        self.secs = checked_number("every_secs", secs, "a positive number of seconds", lambda n: n > 0)
         self._clock = clock
         self._last: float | None = None
 
     def start(self, step: int) -> None:
         self._last = self._clock()
+
+    def go_on_from(self, step: int) -> None:
+        """The time goes on."""
 
     def __call__(self, step: int) -> bool:
         now = self._clock()
@@ -154,7 +168,7 @@ class AtSteps(Trigger):
     def __init__(self, steps: Iterable[int]) -> None:
         if isinstance(steps, (str, bytes)) or not isinstance(steps, Iterable):
             raise ValueError(f"at_steps must be an iterable of step numbers, not {steps!r}")
-        self.steps = sorted({_positive_int("at_steps", step) for step in steps})
+        self.steps = sorted({checked_int("at_steps", step, "positive numbers of steps") for step in steps})
         if not self.steps:
             raise ValueError("at_steps must name at least one step")
         self._last: int | None = None
@@ -175,10 +189,13 @@ class AtSteps(Trigger):
 
 
 class Once(Trigger):
-    """Fires at the first step it sees, and never again, in later runs neither."""
+    """Fires at the first step it sees, and never again, in runs that are resumed neither."""
 
     def __init__(self) -> None:
         self._fired = False
+
+    def start(self, step: int) -> None:
+        self._fired = False  # one that is resumed loads its state after this
 
     def __call__(self, step: int) -> bool:
         fires, self._fired = not self._fired, True
@@ -210,6 +227,10 @@ class AnyOf(Trigger):
     def start(self, step: int) -> None:
         for trigger in self.triggers:
             trigger.start(step)
+
+    def go_on_from(self, step: int) -> None:
+        for trigger in self.triggers:
+            trigger.go_on_from(step)
 
     def __call__(self, step: int) -> bool:
         return any([trigger(step) for trigger in self.triggers])
@@ -245,9 +266,36 @@ class NextStep:
         self._trigger.start(step)
         self.after(step)
 
+    def go_on_from(self, step: int) -> None:
+        """The training goes on after `step` steps, where it had made others."""
+        self._trigger.go_on_from(step)
+        self.after(step)
+
     def after(self, step: int) -> None:
         """The step `step` was run."""
         self.is_due = self._trigger(step + 1)
+
+
+_Copied = TypeVar("_Copied")
+
+
+def deep_copy(original: _Copied, memo: dict[int, Any]) -> _Copied:
+    """A deep copy of a hook or a trigger, for its `__deepcopy__`.
+
+    Functions that it was given are shared, clocks among them, and so is what cannot be copied: tensors,
+    files, locks.
+    """
+    copied = memo[id(original)] = object.__new__(type(original))
+    for name, value in vars(original).items():
+        attempt = dict(memo)  # one that fails leaves its half-made copies there
+        try:
+            if isinstance(value, Trigger) or not callable(value):
+                value = copy.deepcopy(value, attempt)
+                memo.update(attempt)
+        except Exception:  # whatever an object raises that cannot be copied
+            pass
+        vars(copied)[name] = value
+    return copied
 
 
 def required(trigger: Trigger | None, name: str) -> Trigger:
@@ -292,12 +340,3 @@ def schedule(
     if len(triggers) > 1:
         return AnyOf(*triggers)
     return triggers[0] if triggers else None
-
-
-def _positive_int(name: str, value: Any) -> int:
-    try:
-        if isinstance(value, bool) or int(value) != value or value < 1:
-            raise ValueError
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a positive number of steps, not {value!r}") from None
-    return int(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import collections
 import inspect
 import json
@@ -259,6 +260,14 @@ def end_with_ctrl_c(sv):
     raise KeyboardInterrupt
 
 
+def leave_a_generator(sv):
+    raise GeneratorExit
+
+
+def cancel_a_task(sv):
+    raise asyncio.CancelledError
+
+
 def end_with_sigterm(sv):
     os.kill(os.getpid(), signal.SIGTERM)
     sv.wait_for_stop()
@@ -281,6 +290,8 @@ ENDS = {
     "an error of the program": end_with_an_error,
     "an error of a hook": end_with_an_error_of_a_hook,
     "Ctrl-C": end_with_ctrl_c,
+    "a generator is left, as by `break`": leave_a_generator,
+    "a task of `asyncio` is cancelled": cancel_a_task,
     "SIGTERM, with `PreemptionHook`": end_with_sigterm,
 }
 ROW = r"^\| {} \| (\S+) \| `(\w+)`.* \| (\S+) \|$"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import gc
 import logging
 import subprocess
@@ -233,11 +235,68 @@ def test_what_was_resolved_for_a_sender_is_not_used_for_another_at_its_address(s
         assert calls == []
 
 
-def test_a_coroutine_function_is_refused(signal):
-    async def receiver(sender, event): ...
+async def coroutine(sender, event): ...
 
-    with pytest.raises(TypeError, match="coroutine"):
+
+async def async_generator(sender, event):
+    yield
+
+
+def generator(sender, event):
+    yield
+
+
+class Called:
+    async def __call__(self, sender, event): ...
+
+    async def method(self, sender, event): ...
+
+
+NEVER_RUN = {
+    "a coroutine function": coroutine,
+    "an async generator": async_generator,
+    "a generator": generator,
+    "an object with an async __call__": Called(),
+    "a method that is one": Called().method,
+    "a partial of one": functools.partial(functools.partial(generator), None),
+    "a partial of an object with an async __call__": functools.partial(Called(), None),
+}
+
+
+@pytest.mark.parametrize("receiver", NEVER_RUN.values(), ids=NEVER_RUN)
+def test_what_a_call_would_not_run_is_refused(signal, receiver):
+    with pytest.raises(
+        TypeError, match="receiver must be an ordinary function, not an? .*which a call does not"
+    ):
         signal.connect(receiver)
+
+
+@pytest.mark.parametrize("hidden", [coroutine, async_generator, generator], ids=lambda f: f.__name__)
+def test_one_that_is_wrapped_is_an_error_when_it_is_called(signal, hidden):
+    @functools.wraps(hidden)
+    def wrapper(sender, event):
+        return hidden(sender, event)
+
+    sender = Sender()
+    signal.connect(wrapper, sender=sender)
+    with pytest.raises(TypeError, match=f"{hidden.__name__} returned <.*>, which nobody runs"):
+        signal.send(sender, event=None)
+
+
+def test_a_wrapper_that_runs_a_coroutine_is_an_ordinary_function(signal):
+    ran = []
+
+    async def receiver(sender, event):
+        ran.append(event)
+
+    @functools.wraps(receiver)
+    def wrapper(sender, event):
+        asyncio.run(receiver(sender, event))
+
+    sender = Sender()
+    signal.connect(wrapper, sender=sender)
+    signal.send(sender, event="event")
+    assert ran == ["event"]
 
 
 def test_signals_events_and_triggers_do_not_import_tensorflow():
@@ -247,7 +306,8 @@ def test_signals_events_and_triggers_do_not_import_tensorflow():
         "sys.modules['hookrun'] = package\n"
         "import hookrun.signals, hookrun.events, hookrun.triggers\n"
         "rooms = {m for m in sys.modules if m.startswith('hookrun.')}\n"
-        "assert rooms == {'hookrun.signals', 'hookrun.events', 'hookrun.triggers'}, rooms\n"
+        "known = {'hookrun.signals', 'hookrun.events', 'hookrun.triggers', 'hookrun.numeric'}\n"
+        "assert rooms == known, rooms\n"
         "assert 'tensorflow' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -29,12 +29,14 @@ import crc32c
 import tensorflow as tf
 
 from hookrun.runtime import hook_state
+from hookrun.runtime.hook_state import HookState
 
 __all__ = [
     "candidates",
     "named_in",
     "newest_intact",
     "not_yet_named",
+    "readable_state",
     "save_paths_in",
     "session_source",
     "verify",
@@ -163,6 +165,21 @@ def verify(prefix: str) -> str | None:
         if reason is not None:
             return reason
     return None
+
+
+def readable_state(prefix: str) -> HookState:
+    """Verify a checkpoint that is asked for by name, and return what is saved beside it for the hooks.
+
+    Raises:
+      ValueError: If there is none.
+      tf.errors.DataLossError: If it is damaged.
+    """
+    if not tf.compat.v1.train.checkpoint_exists(prefix):
+        raise ValueError(f"there is no checkpoint {prefix}")
+    reason = verify(prefix)
+    if reason is not None:
+        raise tf.errors.DataLossError(None, None, f"The checkpoint {prefix} is not restored: {reason}")
+    return hook_state.read(prefix + hook_state.SUFFIX)
 
 
 class _Logdir:

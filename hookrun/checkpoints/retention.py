@@ -23,7 +23,12 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hookrun.numeric import checked_int, checked_number
+
 __all__ = ["AnyOf", "BestN", "Checkpoint", "EveryNHours", "LatestN", "Policy"]
+
+
+_NUMBER = "a positive number of checkpoints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ class LatestN(Policy):
     """
 
     def __init__(self, n: int | None) -> None:
-        self.n = None if n is None else _positive_int("n", n, ", or None for all")
+        self.n = None if n is None else checked_int("n", n, f"{_NUMBER}, or None for all")
 
     def kept(self, checkpoints: Sequence[Checkpoint]) -> set[Checkpoint]:
         return set(checkpoints if self.n is None else checkpoints[-self.n :])
@@ -103,9 +108,8 @@ class EveryNHours(Policy):
     """
 
     def __init__(self, hours: float) -> None:
-        if isinstance(hours, bool) or not isinstance(hours, (int, float)) or not hours >= 0:
-            raise ValueError(f"hours must be a positive number of hours, or 0 for all, not {hours!r}")
-        self.hours = hours
+        expected = "a positive number of hours, or 0 for all"
+        self.hours = checked_number("hours", hours, expected, lambda n: n >= 0)
 
     def kept(self, checkpoints: Sequence[Checkpoint]) -> set[Checkpoint]:
         if self.hours == 0:
@@ -134,7 +138,7 @@ class BestN(Policy):
     """
 
     def __init__(self, n: int, *, metric: Any, mode: Literal["max", "min"] = "max") -> None:
-        self.n = _positive_int("n", n)
+        self.n = checked_int("n", n, _NUMBER)
         name = metric if isinstance(metric, str) else getattr(metric, "name", None)
         if not isinstance(name, str) or not name:
             raise TypeError(f"metric must be the name of a value, or a fetch with a name, not {metric!r}")
@@ -184,9 +188,3 @@ class AnyOf(Policy):
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.policies))
-
-
-def _positive_int(name: str, value: Any, alternative: str = "") -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a positive number of checkpoints{alternative}, not {value!r}")
-    return value

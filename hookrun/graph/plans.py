@@ -41,6 +41,7 @@ class Plan:
         self._fed = {id(graph.as_graph_element(leaf)) for key in feeds for leaf in leaves_of(key)}
         self.step_ops = all_step_ops.reached_by(elements, self._fed)
         self.writes = bool(self.step_ops) or all_step_ops.writes_variables(elements, self._fed)
+        self.sets_step = not self.step_ops and all_step_ops.sets_step(elements, self._fed)
         self._reads = all_step_ops.reads_of(self.step_ops)
         self._fetches = _copied(fetches)
         self._feeds = feeds
@@ -166,10 +167,9 @@ class _Weak:
     def __init__(self, reference: signals.Reference) -> None:
         self.reference = reference
 
-    def __call__(self, sender: Any, event: Any) -> None:
+    def __call__(self, sender: Any, event: Any) -> Any:
         receiver = self.reference()
-        if receiver is not None:
-            receiver(sender, event)
+        return None if receiver is None else receiver(sender, event)
 
 
 class NotCacheable(Exception):

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from hookrun.graph import tf_internals
 from hookrun.graph.plans import leaves_of
-from hookrun.runtime.hook import Hook
+from hookrun.runtime.hook import Hook, overrides
 from hookrun.runtime.subscriptions import Subscription
 from hookrun.signals import Signal
 
@@ -34,7 +34,7 @@ _after_run = Signal("after_run")
 def run_subscriptions_of(hook: Hook) -> Iterator[Subscription]:
     """The subscriptions that `hook` asks for by overriding `before_run` or `after_run`."""
     for signal, receiver in ((_before_run, _ask), (_after_run, _tell)):
-        if getattr(getattr(hook, signal.name), "__func__", None) is not getattr(Hook, signal.name):
+        if overrides(hook, signal.name):
             yield Subscription(
                 signal,
                 functools.partial(receiver, hook),
@@ -215,8 +215,8 @@ def _ask(hook: Hook, supervisor: Any, run: Run) -> None:
         run.add(hook, args)
 
 
-def _tell(hook: Hook, supervisor: Any, run: Run) -> None:
-    hook.after_run(run.context, run.values(hook))
+def _tell(hook: Hook, supervisor: Any, run: Run) -> Any:
+    return hook.after_run(run.context, run.values(hook))
 
 
 def _check_fetches(graph: tf.Graph, fetches: Any) -> None:

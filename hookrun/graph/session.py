@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from threading import get_ident
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from hookrun import signals
 from hookrun.events import INTERRUPTS
-from hookrun.graph.plans import Variant
+from hookrun.graph.plans import Plan, Variant
 from hookrun.graph.prepared import InlineChoice, NotPreparable, Ran
 from hookrun.graph.recovery import LOST, SessionLostError, call_while_answered, close_within, is_lost
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from hookrun.graph.training_steps import TrainingSteps
 
 __all__ = ["ManagedSession", "manage"]
+
+Closes = Callable[["ManagedSession", BaseException | None], None]
 
 _NOT_INLINE = InlineChoice(False)
 
@@ -38,6 +41,8 @@ class ManagedSession(tf.compat.v1.Session):
     """
 
     _training_steps: TrainingSteps
+    _closes: Closes
+    _pid: int
     _was_closed = False
     _lost: SessionLostError | None = None
     _watch: Callable[[Callable[[], Any]], Any] | None = None
@@ -45,18 +50,33 @@ class ManagedSession(tf.compat.v1.Session):
 
     @property
     def last_step(self) -> int:
-        """The step after the last training step that was counted or told to hooks."""
+        """The step after the last training step that was counted or told to hooks; lower again where the
+        training went back to an earlier one."""
         return self._training_steps.last_step
+
+    @property
+    def model_version(self) -> int:
+        """Another number whenever runs of this session may have written variables of the model."""
+        return self._training_steps.model_version
 
     def catch_up(self) -> None:
         """Have `last_step` count the training steps of which nobody heard."""
         if not self._was_closed:
             self._training_steps.catch_up(self)
 
+    def go_on_from(self, step: int) -> None:
+        """Have the training steps counted from `step` on."""
+        self._training_steps.go_on_from(step)
+
     @property
     def closed(self) -> bool:
         """True once `close` was called."""
         return self._was_closed
+
+    @property
+    def is_inherited(self) -> bool:
+        """True in a forked child of the process that made it, which alone may end it."""
+        return self._pid != os.getpid()
 
     def run(self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None) -> Any:
         """Run operations and evaluate tensors, as `tf.compat.v1.Session.run` does.
@@ -66,7 +86,10 @@ class ManagedSession(tf.compat.v1.Session):
             what a hook raised in `before_run`. It is not run then.
           SessionLostError: If a task of the cluster went away; every later run raises it too.
         """
-        run_hooks = self._training_steps.run_hooks
+        steps = self._training_steps
+        if steps.step_was_set:
+            steps.look(self, steps.plan(fetches, feed_dict))
+        run_hooks = steps.run_hooks
         if run_hooks.present:
             return run_hooks.run(self, self._run_and_tell, fetches, feed_dict, options, run_metadata)
         return self._run_and_tell(fetches, feed_dict, options, run_metadata)
@@ -83,7 +106,8 @@ class ManagedSession(tf.compat.v1.Session):
         steps = self._training_steps
         plan = steps.plan(fetches, feed_dict)
         if plan is None:
-            results = self._run_raw(fetches, feed_dict, options, run_metadata)
+            with steps.writing(self, None):
+                results = self._run_raw(fetches, feed_dict, options, run_metadata)
             return results if after is None else after(results)
         if not plan.writes:
             results, *_ = self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)
@@ -100,13 +124,17 @@ class ManagedSession(tf.compat.v1.Session):
             if gate.closed and not own:
                 gate.wait(thread)
             if not trains:
-                results, *_ = self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)
+                with steps.writing(self, plan):
+                    results, *_ = self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)
                 return results if after is None else after(results)
             state, listeners = steps.listening
             if state is not signals.step.state:
                 listeners = steps.listeners()
             if listeners is None:
-                results, *_ = self._run_variant(plan.plain, plan.inline, feed_dict, options, run_metadata)
+                try:
+                    results, *_ = self._run_variant(plan.plain, plan.inline, feed_dict, options, run_metadata)
+                finally:
+                    steps.has_written = True
                 if after is not None:
                     results = after(results)
                 steps.count()
@@ -114,6 +142,7 @@ class ManagedSession(tf.compat.v1.Session):
             riders = (
                 listeners.riders(steps.expected_step()) if listeners.are_scheduled else listeners.fetching
             )
+            before = steps.last_step
             try:
                 known_riders, variant = plan.latest
                 if known_riders is not riders:
@@ -123,10 +152,12 @@ class ManagedSession(tf.compat.v1.Session):
                 for rider in riders:
                     rider.missed()
                 raise
+            finally:
+                steps.has_written = True
             results, reads, values = ran
             if after is not None:
                 results = after(results)
-            steps.done(self, listeners, variant, results, reads, values)
+            steps.done(self, listeners, variant, results, reads, values, before)
             return results
         finally:
             if own:
@@ -160,7 +191,11 @@ class ManagedSession(tf.compat.v1.Session):
         self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
     ) -> Any:
         """Run as `tf.compat.v1.Session.run` does: no training step, and no hook sees it."""
-        return self._run_raw(fetches, feed_dict, options, run_metadata)
+        plan = self._training_steps.plan(fetches, feed_dict)
+        if plan is not None and not plan.writes:
+            return self._run_raw(fetches, feed_dict, options, run_metadata)
+        with self._training_steps.writing(self, plan):
+            return self._run_raw(fetches, feed_dict, options, run_metadata)
 
     def _run_raw(self, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any) -> Any:
         try:
@@ -210,7 +245,9 @@ class ManagedSession(tf.compat.v1.Session):
         """Return a callable, as `tf.compat.v1.Session.make_callable` does. No hook sees its runs."""
         run = super().make_callable(fetches, feed_list, accept_options)
         if feed_list is None:
-            return functools.partial(self._call_raw, run) if self.sess_str else run
+            plan = self._training_steps.plan(fetches, None)
+            writes = plan is None or plan.writes
+            return functools.partial(self._call_raw, run, plan, writes) if self.sess_str or writes else run
 
         def run_with_feeds(*values: Any, **options: Any) -> Any:
             feeds = dict(zip(feed_list, values, strict=False))
@@ -218,24 +255,52 @@ class ManagedSession(tf.compat.v1.Session):
 
         return run_with_feeds
 
-    def _call_raw(self, run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _call_raw(
+        self, run: Callable[..., Any], plan: Plan | None, writes: bool, *args: Any, **kwargs: Any
+    ) -> Any:
         if self._lost is not None:
             raise self._lost
+        with self._training_steps.writing(self, plan) if writes else contextlib.nullcontext():
+            try:
+                if self._watch is None:
+                    return run(*args, **kwargs)
+                return self._watch(functools.partial(run, *args, **kwargs))
+            except LOST as error:
+                self._raise_lost(error)
+
+    def partial_run(self, handle: Any, fetches: Any, feed_dict: Any = None) -> Any:
+        """Continue a partial run, as `tf.compat.v1.Session.partial_run` does. No hook sees it."""
+        with self._training_steps.writing(self, None):
+            return super().partial_run(handle, fetches, feed_dict)
+
+    def __exit__(self, exec_type: Any, exec_value: Any, exec_tb: Any) -> None:
         try:
-            if self._watch is None:
-                return run(*args, **kwargs)
-            return self._watch(functools.partial(run, *args, **kwargs))
-        except LOST as error:
-            self._raise_lost(error)
+            self._tell_of_closing(exec_value)
+        finally:
+            super().__exit__(exec_type, exec_value, exec_tb)
 
     def close(self) -> None:
         """Close the session, as `tf.compat.v1.Session.close` does.
 
+        Where it was not ended by `Supervisor.stop`, it is ended first: hooks are told, and its last step is
+        saved, unless it is closed while an error is handled. In a forked child this does nothing.
+
         The end of a remote session is waited for 5 s at most, and that of a lost one 0.5 s, on the thread
         ``hookrun-session-close``: with a server that does not answer, TensorFlow's call blocks until it does.
         """
-        if "_training_steps" in self.__dict__:
-            self._training_steps.forget()
+        if self.is_inherited:
+            return
+        try:
+            self._tell_of_closing(sys.exc_info()[1])
+        finally:
+            self._close()
+
+    def _tell_of_closing(self, error: BaseException | None) -> None:
+        if not self._was_closed and not self.is_inherited:
+            self._closes(self, error)
+
+    def _close(self) -> None:
+        self._training_steps.forget()
         was_closed, self._was_closed = self._was_closed, True
         if not self.sess_str:
             super().close()
@@ -244,13 +309,28 @@ class ManagedSession(tf.compat.v1.Session):
         ):  # then no thread can be started, nor anything waited for
             close_within(self._close_secs, super().close)
 
+    def __del__(self) -> None:
+        if self.is_inherited:
+            return
+        self._closes = _not_told
+        super().__del__()
+
+
+def _not_told(session: ManagedSession, error: BaseException | None) -> None:
+    """A session that nobody has any more was not closed by the program."""
+
 
 def _raise(error: BaseException, *args: Any, **kwargs: Any) -> NoReturn:
     raise error
 
 
-def manage(session: Any, steps: TrainingSteps) -> ManagedSession:
+def manage(session: Any, steps: TrainingSteps, closes: Closes) -> ManagedSession:
     """Make `session`, as a session manager made it, a `ManagedSession`.
+
+    Args:
+      session: A `tf.compat.v1.Session`.
+      steps: Its training steps.
+      closes: Called with the session before it is closed, and with the error that it is closed for, if any.
 
     Raises:
       TypeError: If it is no `tf.compat.v1.Session`.
@@ -262,9 +342,10 @@ def manage(session: Any, steps: TrainingSteps) -> ManagedSession:
         managed: type = ManagedSession
         if kind is not tf.compat.v1.Session:
             managed = type(f"Managed{kind.__name__}", (ManagedSession, kind), {})
+        session._pid = os.getpid()  # looked at when it is deleted, whatever happens here
         session.__class__ = managed
     managed_session: ManagedSession = session
-    managed_session._training_steps = steps
+    managed_session._training_steps, managed_session._closes = steps, closes
     own_run = super(ManagedSession, managed_session).run
     steps.can_prepare = getattr(own_run, "__func__", None) is tf.compat.v1.Session.run
     return managed_session

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 import tensorflow as tf
 
 from hookrun.checkpoints import restore
+from hookrun.cluster import target_of
 from hookrun.graph import tf_internals
 from hookrun.graph.recovery import (
     LOST,
@@ -61,9 +62,13 @@ class SessionMaker:
     that is not waited for any more touches the model only to end what it has begun; the one after it waits
     for that.
 
+    A session manager that is no plain `tf.compat.v1.train.SessionManager` is asked on the caller's thread,
+    and nothing else is done with the master, which it alone may understand: it waits as it likes, and no live
+    model is looked for.
+
     Args:
       supervisor: The Supervisor.
-      master: The TensorFlow master.
+      master: The TensorFlow master, as for `Supervisor.managed_session`.
       config: Optional `tf.compat.v1.ConfigProto`.
       max_wait_secs: The bound, in seconds from now.
       recovery_wait_secs: The longest time between two checks whether the model is ready.
@@ -82,9 +87,10 @@ class SessionMaker:
         self._supervisor = supervisor
         self._making = making
         self._manager = supervisor.session_manager
-        self._master = master
         self._config = config
-        self._remote = bool(master)
+        self._is_custom = type(self._manager) is not tf.compat.v1.train.SessionManager
+        self._master = master if self._is_custom else target_of(master)
+        self._remote = bool(master) and not self._is_custom
         self._max_wait_secs = max_wait_secs
         self._deadline = time.monotonic() + max_wait_secs
         self._longest_wait_secs = recovery_wait_secs or 1.0
@@ -98,7 +104,7 @@ class SessionMaker:
           Exception: The error that stopped the training meanwhile.
           StoppedWaitingError: If it was stopped without one.
         """
-        if type(self._manager) is not tf.compat.v1.train.SessionManager:  # which may wait in a way of its own
+        if self._is_custom:  # which may wait in a way of its own
             return Made(self._call(self._wait_as_asked), "adopted", None)
         for secs in growing_waits(self._longest_wait_secs):
             session, self._missing = self._call(self._check)
@@ -312,6 +318,8 @@ class SessionMaker:
 
     def silent(self) -> str:
         """Which tasks do not answer; empty where all that are known do."""
+        if not self._remote:
+            return ""
         tasks = dict(self._tasks())
         answering = _answering(tasks.values())
         silent = [f"{name} ({address})" for name, address in tasks.items() if address not in answering]

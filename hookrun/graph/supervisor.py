@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import numbers
 import os
 import threading
 import time
@@ -18,33 +17,44 @@ import tensorflow as tf
 from hookrun import events, signals, writers
 from hookrun.checkpoints import restore
 from hookrun.checkpoints.directory import undo_interrupted_save
-from hookrun.cluster import target_of
+from hookrun.graph.block import Block, ended_at_exit
 from hookrun.graph.graph_ops import USE_DEFAULT, GraphOps, find_global_step, is_default
+from hookrun.graph.hook_graphs import HookGraphs
+from hookrun.graph.overrides import warn_of_overrides
 from hookrun.graph.plans import leaves_of
 from hookrun.graph.prepared import InlineSteps
 from hookrun.graph.recovery import Recoveries, SessionLostError, StoppedWaitingError
+from hookrun.graph.restored_shapes import check_shapes
 from hookrun.graph.run_identity import run_id_of
 from hookrun.graph.session import ManagedSession, manage
 from hookrun.graph.session_maker import Made, SessionMaker, step_of
 from hookrun.graph.steps import StepOps
 from hookrun.graph.training_steps import TrainingSteps, as_int
 from hookrun.hooks import CheckpointHook, Hook, QueueRunnerHook, StepCounterHook, SummaryHook
+from hookrun.numeric import checked_int
 from hookrun.runtime import hook_state
 from hookrun.runtime.arguments import check_secs, check_steps, check_summary, make_logdir
 from hookrun.runtime.bus import Bus, checked_hooks
 from hookrun.runtime.coordinator import Coordinator
 from hookrun.runtime.gate import StepGate
 from hookrun.runtime.hook_state import HookState
-from hookrun.runtime.services import Schedule, Services, join
+from hookrun.runtime.services import Schedule, Services, is_queue_runner, join, join_before_closing
 from hookrun.runtime.subscriptions import Subscription
 from hookrun.runtime.timers import TimerThread
+from hookrun.writers.earlier_events import holds_events
 
 __all__ = ["Supervisor"]
 
 _logger = logging.getLogger(__name__)
 
+_MAX_WAIT_SECS = 7200
+"""How long a session is waited for, unless told otherwise."""
+
 _LOST_GRACE_SECS = 4.0
 """How long threads are given to stop when their session is lost."""
+
+_CLOSED_SECS = 1.0
+"""How long threads are waited for, at least, that a closed session ends."""
 
 _BROKEN_OFF = (tf.errors.CancelledError, tf.errors.OutOfRangeError)
 """What a step raises that waits for input when the training is stopped."""
@@ -164,6 +174,8 @@ class Supervisor(Bus):
             raise TypeError(f"saver must be a tf.compat.v1.train.Saver or None, not {saver!r}")
         if init_fn is not None and not callable(init_fn):
             raise TypeError(f"init_fn must be callable as init_fn(session), not {init_fn!r}")
+        if init_fn is not None:
+            signals.check_runs("init_fn", init_fn)
         check_secs(
             save_summaries_secs=save_summaries_secs or 0,
             save_model_secs=save_model_secs or 0,
@@ -172,6 +184,7 @@ class Supervisor(Bus):
         )
         check_steps(save_summaries_steps=save_summaries_steps, save_model_steps=save_model_steps)
         super().__init__(Coordinator(), is_chief)
+        warn_of_overrides(type(self))
         if inline_steps not in (False, True, "auto"):
             raise ValueError(f"inline_steps must be True, False or 'auto', not {inline_steps!r}")
         self._inline_steps: InlineSteps = inline_steps
@@ -199,7 +212,10 @@ class Supervisor(Bus):
         self._made: Made | None = None
         self._maker: SessionMaker | None = None
         self._services = Services(self, ())
+        self._is_starting = False
+        self._leaving: Block | None = None
         self._graph_written = False
+        self._hook_graphs = HookGraphs()
 
         given = checked_hooks(hooks)
         self._owns_summary_writer = is_default(summary_writer)
@@ -208,7 +224,7 @@ class Supervisor(Bus):
         with self._graph.as_default():
             self._global_step = find_global_step(global_step)
             for hook in given:
-                hook.setup_graph(self)
+                self._hook_graphs.set_up(hook, self)
             self._ops = GraphOps(
                 ready_op=ready_op,
                 ready_for_local_init_op=ready_for_local_init_op,
@@ -239,6 +255,7 @@ class Supervisor(Bus):
         else:
             self._summary_writer = summary_writer
         self._writer_open = True
+        self._follows_a_run = self._logdir is not None and holds_events(self._summary_writer, self._logdir)
 
         for hook in (*given, *self._default_hooks(given)):
             self._subscribe(hook)
@@ -364,6 +381,11 @@ class Supervisor(Bus):
         return self._step_ops.counts_global_step and bool(self._step_ops)
 
     @property
+    def _own_hooks(self) -> list[Hook]:
+        """The hooks that are told of its sessions."""
+        return [hook for hook in self.hooks if self._is_chief or not hook.chief_only]
+
+    @property
     def in_training_step(self) -> bool:
         """True on a thread that is in a training step, from before its run until its hooks have been told."""
         return self._gate.held
@@ -466,6 +488,72 @@ class Supervisor(Bus):
         """
         return self._gate.suspended()
 
+    def restore(self, sess: Any, checkpoint: str | os.PathLike[str]) -> None:
+        """Go back to a checkpoint within the session, with all that belongs to it, and go on from there.
+
+        The model is restored between two steps, and the state that is saved beside it: the metrics, and that
+        of the hooks and their triggers. The step is that of the checkpoint then, and `session_restored` is
+        sent; schedules, the event file and the ``checkpoint`` file go on from there. What was saved of later
+        steps is kept as long as it would have been, and is not what the next run starts from.
+
+        Any thread may call this, also one that is told of a step. A plain ``sv.saver.restore(sess, path)``
+        is noticed at the next training step: the hooks keep their state then, and the metrics are forgotten.
+
+        Args:
+          sess: The session of the training.
+          checkpoint: The checkpoint's prefix, as `tf.compat.v1.train.Saver.restore` takes it.
+
+        Raises:
+          ValueError: If there is no such checkpoint, no `saver`, or `sess` is another session.
+          tf.errors.DataLossError: If the checkpoint is damaged. The model is as it was, as for
+            tf.errors.InvalidArgumentError: If a variable has another shape or type there than in the graph.
+          Exception: What the saver or a hook raised; the training is stopped then, and nothing is saved.
+        """
+        prefix = os.fspath(checkpoint)
+        if self.saver is None or sess is not self._session:
+            needed = "a saver" if self.saver is None else "the session of the training"
+            raise ValueError(f"restore needs {needed}: {prefix} is not restored")
+        state = restore.readable_state(prefix)
+        check_shapes(self._graph, self.saver, prefix)
+        with self.between_steps(), self._graph.as_default():
+            self._session.catch_up()
+            last_step = self._session.last_step
+            try:
+                with self._run_hooks.unseen():
+                    self.saver.restore(sess, prefix)
+                step = self.read_global_step(sess)
+                self._go_on_from(self._session, last_step if step is None else step, last_step, prefix, state)
+            except Exception as error:
+                self._coord.fail(error)
+                raise
+
+    def _go_on_from(
+        self,
+        session: ManagedSession,
+        step: int,
+        last_step: int,
+        checkpoint: str | None = None,
+        state: HookState | None = None,
+    ) -> None:
+        """The model is that of `step` now, not that of the last one: tell all that count steps."""
+        state = state or HookState()
+        session.go_on_from(step)
+        self._metrics = dict(state.metrics)
+        self._restart_schedules(step)
+        if self._summary_writer is not None and step < last_step:  # TensorBoard drops what was given up
+            log = tf.compat.v1.SessionLog(
+                status=tf.compat.v1.SessionLog.START, msg=f"back from step {last_step} to {step}"
+            )
+            writers.file_writer(self._summary_writer).add_session_log(log, step + 1)
+        _logger.info("The training goes on from step %d; its last one was %d", step, last_step)
+        self.send(signals.session_restored, events.SessionRestored(session, step, last_step, checkpoint))
+        if state:
+            hook_state.load(self.hooks, state)
+
+    def _restart_schedules(self, step: int) -> None:
+        for subscription in tuple(self._subscriptions):
+            subscription.go_on_from(step)
+
     @property
     def metrics(self) -> dict[str, float]:
         """The last value of each metric that was reported."""
@@ -498,7 +586,7 @@ class Supervisor(Bus):
         start_standard_services: bool = True,
         close_summary_writer: bool = True,
         *,
-        max_wait_secs: float = 7200,
+        max_wait_secs: float = _MAX_WAIT_SECS,
     ) -> Iterator[Any]:
         """Return a context manager for a session that is ready to train, and ended at the block's end.
 
@@ -523,39 +611,52 @@ class Supervisor(Bus):
           tf.errors.CancelledError: If a stop is requested while the session is waited for; where an error
             of another thread stops the training, that error.
         """
-        sess: ManagedSession | None = None
-        interrupt: BaseException | None = None
-        with contextlib.ExitStack() as ending:
-            ending.callback(
-                lambda: self._end(None, close_summary_writer, False, sess or self._session, interrupt)
-            )
+        block = Block()
+        arguments = {"master": master, "config": config, "start_standard_services": start_standard_services}
+        if max_wait_secs != _MAX_WAIT_SECS:  # which the method of a subclass may not know
+            arguments["max_wait_secs"] = max_wait_secs
+        leave = functools.partial(self._leave, block, close_summary_writer)
+        with ended_at_exit(block, leave):
             try:
-                sess = self.prepare_or_wait_for_session(
-                    master,
-                    config,
-                    max_wait_secs=max_wait_secs,
-                    start_standard_services=start_standard_services,
-                )
+                block.session = self.prepare_or_wait_for_session(**arguments)
+                yield block.session
             except Exception as error:
-                self._coord.fail(error)
-                raise
+                if block.is_over:
+                    raise
+                self._fail_block(block, error)
+                if block.session is None:
+                    raise
             except BaseException as error:
-                interrupt = error
+                block.interrupt = error
                 raise
-            try:
-                yield sess
-            except Exception as error:
-                first = self._coord.error
-                both_lost = isinstance(first, SessionLostError) and isinstance(error, SessionLostError)
-                if isinstance(first, Exception) and first is not error and not both_lost:
-                    _logger.error("After the training had failed, so did its loop", exc_info=error)
-                if isinstance(first, events.INTERRUPTS) and not isinstance(error, _BROKEN_OFF):
-                    self._coord.fail(error)
-                else:
-                    self._coord.request_stop(error)
-            except BaseException as error:
-                interrupt = error
-                raise
+            finally:
+                leave()
+
+    def _fail_block(self, block: Block, error: Exception) -> None:
+        """Stop the training because of an error in a block, or while its session was made."""
+        first = self._coord.error
+        both_lost = isinstance(first, SessionLostError) and isinstance(error, SessionLostError)
+        self.request_stop(error)
+        if block.session is None:
+            self._coord.fail(error)  # an `OutOfRangeError` was no end of input
+            return
+        if isinstance(first, Exception) and first is not error and not both_lost:
+            _logger.error("After the training had failed, so did its loop", exc_info=error)
+        if isinstance(first, events.INTERRUPTS) and not isinstance(error, _BROKEN_OFF):
+            self._coord.fail(error)
+
+    def _leave(self, block: Block, close_summary_writer: bool) -> None:
+        """End what a block began, by `stop`, which a subclass may override."""
+        if not block.leave():
+            return
+        if block.session is None:
+            block.session = self._session
+        self._leaving = block
+        try:
+            self.stop(close_summary_writer=close_summary_writer)
+        finally:
+            self._leaving = None
+            _close(block.session, (), 0.0)  # where an overriding `stop` has not
 
     def train(
         self,
@@ -563,7 +664,7 @@ class Supervisor(Bus):
         *,
         master: str = "",
         config: Any = None,
-        max_wait_secs: float = 7200,
+        max_wait_secs: float = _MAX_WAIT_SECS,
         max_recoveries: int = 10,
         recovery_period_secs: float = 3600,
     ) -> None:
@@ -600,10 +701,10 @@ class Supervisor(Bus):
         """
         if not callable(step_fn):
             raise TypeError(f"step_fn must be callable as step_fn(session), not {step_fn!r}")
+        signals.check_runs("step_fn", step_fn)
         check_secs(max_wait_secs=max_wait_secs, recovery_period_secs=recovery_period_secs)
-        if not isinstance(max_recoveries, numbers.Integral) or max_recoveries < 0:
-            raise ValueError(f"max_recoveries must be a number, 0 or more, not {max_recoveries!r}")
-        recoveries = Recoveries(int(max_recoveries), recovery_period_secs)
+        at_most = checked_int("max_recoveries", max_recoveries, "a number, 0 or more", least=0)
+        recoveries = Recoveries(at_most, recovery_period_secs)
         self._first_state, self._keeps_first_state = None, bool(master)
         last_step: int | None = None
         while True:
@@ -616,7 +717,7 @@ class Supervisor(Bus):
                     if last_step is not None:
                         self._tell_of_recovery(sess, last_step)
                     while not self.should_stop():
-                        step_fn(sess)
+                        signals.check_ran(step_fn, step_fn(sess))
                 return
             except SessionLostError as error:
                 lost = error
@@ -659,7 +760,7 @@ class Supervisor(Bus):
         master: str = "",
         config: Any = None,
         wait_for_checkpoint: bool = False,
-        max_wait_secs: float = 7200,
+        max_wait_secs: float = _MAX_WAIT_SECS,
         start_standard_services: bool = True,
     ) -> Any:
         """Make a session whose model is ready to be used.
@@ -684,16 +785,18 @@ class Supervisor(Bus):
 
         Raises:
           tf.errors.DataLossError: If there are checkpoints and none is intact.
+          tf.errors.InvalidArgumentError: If a variable has another shape or type in the checkpoint than in
+            the graph; it names both, and nothing is restored.
           tf.errors.DeadlineExceededError: If there is no session in time; it says what is missing.
           tf.errors.CancelledError: If a stop is requested while the session is waited for.
           Exception: What a hook raised in `on_session_created`; the session is closed then. An error of
             another thread that stops the training while the session is waited for.
         """
         self._end_session_before()
+        self._hook_graphs.check_free(self._own_hooks)
         if not self._recovering:  # else a stop that was requested meanwhile is kept
             self._coord.clear_stop()
         self._warn_of_added_ops()
-        master = target_of(master)
         if self._summary_writer is not None:
             writers.file_writer(self._summary_writer).reopen()
             self._writer_open = True
@@ -712,6 +815,9 @@ class Supervisor(Bus):
                     maker.wait_for_checkpoint(os.path.dirname(save_path))
                     checkpoint = restore.newest_intact(save_path)
                     wait_for_checkpoint = checkpoint is not None
+                restores_itself = type(self._session_manager) is not tf.compat.v1.train.SessionManager
+                if checkpoint is not None and not restores_itself:
+                    check_shapes(self._graph, self.saver, checkpoint)
                 run_id = self._known_run_id if self._adopt_live_model else None
                 made = maker.prepare(
                     checkpoint, run_id, wait_for_checkpoint, self._init_feed_dict, self._init_fn
@@ -722,11 +828,33 @@ class Supervisor(Bus):
             sess = made.session
             self._begin(sess, start_standard_services, made)
             if self._coord.error is not None:
-                self._end(None, self._owns_summary_writer, False, self._session, None)
-            if start_standard_services and self._is_chief and self._logdir is not None:
-                _logger.info("Starting standard services.")
-                self._start_services(sess)
+                self._end(None, self._owns_summary_writer, False, to_close=self._session)
+            if start_standard_services:
+                try:
+                    self._start_as_asked(sess)
+                except Exception as error:
+                    self._coord.fail(error)
+                    self._end(None, self._owns_summary_writer, False, to_close=self._session)
         return sess
+
+    def _start_as_asked(self, sess: Any) -> None:
+        """Start what a subclass may start in its own way: the standard services, then the queue runners."""
+        if self._is_chief:
+            _logger.info("Starting standard services.")
+            self._is_starting = True
+            try:
+                self.start_standard_services(sess)
+            finally:
+                self._is_starting = False
+        for start in self._services.to_start_last:
+            start()
+
+    def after_services(self, start: Callable[[], object]) -> None:
+        """Have `start` called once the standard services of the session that is being made are started.
+
+        For a hook that is told of `session_created` where `start_standard_services` is set.
+        """
+        self._services.to_start_last.append(start)
 
     def _known_run_id(self) -> str:
         if self._run_id is None:
@@ -735,11 +863,12 @@ class Supervisor(Bus):
 
     def _end_session_before(self) -> None:
         """End the session that was not stopped, if there is one; its errors are not those of the next one."""
-        if self._session is None:
+        if self._session is None or self._session.is_inherited:
             return
         _logger.warning("A new session begins, and the one before was not stopped: its services end now")
+        reason = RuntimeError("a new session began before stop() was called")
         try:
-            self._end(None, False, True, None, RuntimeError("a new session began before stop() was called"))
+            self._end(None, False, True, interrupt=reason)
         except Exception as error:
             _logger.error("The session before ended with an error", exc_info=error)
         self._coord.clear_stop()
@@ -766,8 +895,11 @@ class Supervisor(Bus):
         """Make `sess` the session of the training, and tell the hooks."""
         steps = self._make_training_steps(sess)
         is_first = self._made is None
+        adopted = made is not None and made.how == "adopted"
+        kept = self.hook_state() if adopted and not is_first else None
         self._made = made
-        self._session = manage(sess, steps)
+        self._session = manage(sess, steps, self._closed_by_program)
+        self._hook_graphs.begin(self._session, self._own_hooks)
         self._services = Services(
             self,
             [
@@ -793,7 +925,6 @@ class Supervisor(Bus):
         self._session_start = time.monotonic()
         for subscription in tuple(self._subscriptions):
             subscription.start(step or 0)
-        adopted = made is not None and made.how == "adopted"
         restored_from = None if made is None or adopted else made.checkpoint
         self._log_subscriptions(step, restored_from)
         if is_first and self._step_ops.is_forgotten:
@@ -806,15 +937,17 @@ class Supervisor(Bus):
         self.send(signals.session_created, created)
         if self._keeps_first_state and self._first_state is None:
             self._first_state = self.hook_state()
-        if made is not None and made.checkpoint is not None and (is_first or not adopted):
-            self._load_hook_state(made.checkpoint)  # with an adopted model, hooks that ran know more than it
+        if kept is not None:  # with an adopted model, hooks that ran know more than the checkpoint
+            self._load_hook_state(kept)
+        elif made is not None and made.checkpoint is not None:
+            self._restore_hook_state(made.checkpoint)
 
     def _make_training_steps(self, sess: Any) -> TrainingSteps:
         in_process = not getattr(sess, "sess_str", "")
         inline_steps = self._inline_steps if in_process else False
         return TrainingSteps(self, self._step_ops, self._gate, self._run_hooks, inline_steps)
 
-    def _load_hook_state(self, checkpoint: str) -> None:
+    def _restore_hook_state(self, checkpoint: str) -> None:
         """An error is as that of a hook: raised when the session is made."""
         try:
             state = hook_state.read(checkpoint + hook_state.SUFFIX)
@@ -822,6 +955,9 @@ class Supervisor(Bus):
             _logger.exception("The state of the hooks could not be restored from %s", checkpoint)
             self._coord.fail(error)
             return
+        self._load_hook_state(state)
+
+    def _load_hook_state(self, state: HookState) -> None:
         self._metrics = dict(state.metrics)
         try:
             hook_state.load(self.hooks, state)
@@ -859,16 +995,17 @@ class Supervisor(Bus):
                 "Because only chief supervisors can write events."
             )
         if self._logdir is None:
+            if self._is_starting:
+                return []
             raise ValueError("Standard services need a 'logdir' passed to the Supervisor")
         if sess is not self._session:
             self._end_session_before()
             self._begin(sess, start_standard_services=False, made=None)
-        return self._start_services(sess)
-
-    def _start_services(self, sess: Any) -> list[threading.Thread]:
-        if self._summary_writer is not None:  # TensorBoard drops what an earlier run wrote after this step
+        # With a START, TensorBoard drops what an earlier run wrote after this step.
+        if self._summary_writer is not None and (self._global_step is not None or self._follows_a_run):
             log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
             writers.file_writer(self._summary_writer).add_session_log(log, self.read_global_step(sess))
+        self._follows_a_run = True
         if not self._services.started:
             for subscription in self._services.step_subscriptions():
                 self._connect(subscription, owner=self._session)
@@ -926,9 +1063,11 @@ class Supervisor(Bus):
 
         Raises:
           ValueError: If `target` is not callable.
+          TypeError: If a call of it would not run it, as that of a coroutine function.
         """
         if not callable(target):
             raise ValueError(f"target must be callable, not {target!r}")
+        signals.check_runs("target", target)
         if timer_interval_secs is not None:
             check_secs(timer_interval_secs=timer_interval_secs)
         call = functools.partial(target, *(args or ()), **(kwargs or {}))
@@ -940,18 +1079,19 @@ class Supervisor(Bus):
     def stop(
         self,
         threads: Iterable[threading.Thread] | None = None,
-        close_summary_writer: bool | None = None,
+        close_summary_writer: bool = True,
         ignore_live_threads: bool = False,
     ) -> None:
         """Stop the services and the coordinator.
 
         This does not close the session, but for one case: where queue runners of a remote one alone are left
         after a second, and a `SyncReplicasOptimizer` has one that waits for gradients, closing it ends them.
+        In a forked child it does nothing: the session is that of its parent.
 
         Args:
           threads: Threads to join besides the Supervisor's own.
-          close_summary_writer: Whether to close the summary writer. None for TensorFlow's documented
-            default: True if the Supervisor made it, False if it was passed in.
+          close_summary_writer: Whether to close the summary writer, also one that was passed in. If False,
+            what was added to it is flushed.
           ignore_live_threads: If True, threads still running after `stop_grace_secs` are ignored, and the
             session stays open.
 
@@ -959,53 +1099,82 @@ class Supervisor(Bus):
           Exception: The first error of the training.
           RuntimeError: If threads are still running after `stop_grace_secs`; it names them.
         """
-        if close_summary_writer is None:
-            close_summary_writer = self._owns_summary_writer
-        session = self._session if self._made is not None and not ignore_live_threads else None
-        waits_for_gradients = any(
-            op.type.endswith("AccumulatorTakeGradient") for op in self._graph.get_operations()
+        if self._session is not None and self._session.is_inherited:
+            return
+        block, self._leaving = self._leaving, None
+        self._end(
+            threads,
+            close_summary_writer,
+            ignore_live_threads,
+            to_close=None if block is None else block.session,
+            interrupt=None if block is None else block.interrupt,
         )
-        to_close = session if session is not None and session.sess_str and waits_for_gradients else None
-        self._end(threads, close_summary_writer, ignore_live_threads, to_close, None, stays_open=True)
+
+    @property
+    def _grace_secs(self) -> float:
+        if isinstance(self._coord.error, SessionLostError):
+            return min(self._stop_grace_secs, _LOST_GRACE_SECS)
+        return self._stop_grace_secs
 
     def _end(
         self,
         threads: Iterable[threading.Thread] | None,
         close_summary_writer: bool,
         ignore_live_threads: bool,
-        to_close: ManagedSession | None,
-        interrupt: BaseException | None,
-        stays_open: bool = False,
+        *,
+        to_close: ManagedSession | None = None,
+        interrupt: BaseException | None = None,
     ) -> None:
         """End the session: each step of it, even when the one before failed; then raise the first error.
 
-        What `stays_open` is closed only where that ends queue runners which alone are left.
+        Queue runners are not waited for long where closing the session ends them: one that is `to_close`, or
+        that they alone keep from ending.
         """
-        grace_secs = self._stop_grace_secs
-        if isinstance(self._coord.error, SessionLostError):
-            grace_secs = min(grace_secs, _LOST_GRACE_SECS)
-        deadline = time.monotonic() + grace_secs
         session, self._session = self._session, None
-        joined = self._coord.threads | frozenset(threads or ())
+        deadline = time.monotonic() + self._grace_secs
+        joined = (self._coord.threads | frozenset(threads or ())) - {threading.current_thread()}
+        may_close = to_close is None and not ignore_live_threads and self._waits_for_gradients(session)
+        self._hook_graphs.end()
         self._coord.end()
         with contextlib.ExitStack() as ending:  # its callbacks run from the last to the first
             stragglers: list[str] = []
             ending.callback(lambda: self._raise_first_error(stragglers, ignore_live_threads, interrupt))
-            closing: list[ManagedSession] = []
-            if to_close is not None and not stays_open:
-                closing.append(to_close)
-            ending.callback(_close, closing, joined, deadline)
-            if close_summary_writer:
-                ending.callback(self._close_summary_writer)
+            ending.callback(lambda: _close(to_close, joined, deadline))
+            ending.callback(self._finish_summary_writer, close_summary_writer)
             if session is not None:
                 ending.callback(self._send_stop, session, interrupt, deadline)
-            stragglers += self._services.join(joined, deadline, grace_secs, to_close is not None)
-            if to_close is not None and stays_open:
-                if stragglers:
-                    stragglers[:] = self._services.join(joined, deadline, grace_secs, False)
-                elif any(thread.is_alive() for thread in joined - {threading.current_thread()}):
-                    _logger.info("Queue runners alone are left: the session is closed, which ends them")
-                    closing.append(to_close)
+            wait = join_before_closing if to_close is not None or may_close else join
+            wait(joined, deadline)
+            left = {thread for thread in joined if thread.is_alive()}
+            runners = set(filter(is_queue_runner, left))
+            if may_close and runners and left == runners:
+                _logger.info("Queue runners alone are left: the session is closed, which ends them")
+                to_close = session
+            stragglers += [thread.name for thread in (left if to_close is None else left - runners)]
+
+    def _waits_for_gradients(self, session: ManagedSession | None) -> bool:
+        """True for a remote session with a queue runner that nothing ends but closing it."""
+        if session is None or self._made is None or not session.sess_str:
+            return False
+        return any(op.type.endswith("AccumulatorTakeGradient") for op in self._graph.get_operations())
+
+    def _closed_by_program(self, session: ManagedSession, error: BaseException | None) -> None:
+        """The program closes the session itself, before `stop` or instead of it: it ends here, still open.
+
+        Its own threads, the writer and the first error are left to `stop`. Called with the error that the
+        program closes it for.
+        """
+        if session is not self._session:
+            return
+        self._session = None
+        deadline = time.monotonic() + self._grace_secs
+        self._coord.end()
+        interrupt = None if isinstance(error, tf.errors.OutOfRangeError) else error
+        with contextlib.ExitStack() as ending:
+            ending.callback(self._finish_summary_writer, False)
+            ending.callback(self._send_stop, session, interrupt, deadline)
+            runners = filter(is_queue_runner, self._coord.threads)
+            join_before_closing(self._services.timers | set(runners), deadline)
 
     def _send_stop(self, session: ManagedSession, interrupt: BaseException | None, deadline: float) -> None:
         watched: AbstractContextManager[None] = contextlib.nullcontext()
@@ -1022,11 +1191,15 @@ class Supervisor(Bus):
                 self._disconnect(subscription)
             self._report_hook_times(time.monotonic() - self._session_start)
 
-    def _close_summary_writer(self) -> None:
+    def _finish_summary_writer(self, close: bool) -> None:
+        """Have all that was added on disk, and close the writer where asked."""
         if self._summary_writer is None or not self._writer_open:
             return
-        self._writer_open = False
         writer = writers.file_writer(self._summary_writer)
+        if not close:
+            writers.flush_tick(writer, wait=True)
+            return
+        self._writer_open = self._graph_written = False
         try:
             # Without a step: the session may be gone.
             writer.add_session_log(tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.STOP))
@@ -1034,7 +1207,6 @@ class Supervisor(Bus):
         except Exception as error:
             _logger.exception("The summary writer failed to close")
             self._coord.fail(error)
-        self._graph_written = False
 
     def _raise_first_error(
         self, stragglers: list[str], ignore_live_threads: bool, interrupt: BaseException | None
@@ -1114,11 +1286,12 @@ def _step_keeper() -> Subscription:
     return Subscription(signals.step, lambda supervisor, event: None, name="the last step")
 
 
-def _close(sessions: list[ManagedSession], threads: Iterable[threading.Thread], deadline: float) -> None:
-    """Close the session, if there is one, and wait until the deadline for the threads that this ends."""
-    for session in sessions:
-        try:
-            session.close()
-        except Exception:  # as in TensorFlow: the session is gone either way
-            _logger.debug("Closing the session failed", exc_info=True)
-        join(threads, deadline)
+def _close(session: Any, threads: Iterable[threading.Thread], deadline: float) -> None:
+    """Close the session, if there is one, and wait for the threads that this ends."""
+    if session is None:
+        return
+    try:
+        session.close()
+    except Exception:  # as in TensorFlow: the session is gone either way
+        _logger.debug("Closing the session failed", exc_info=True)
+    join(threads, max(deadline, time.monotonic() + _CLOSED_SECS))

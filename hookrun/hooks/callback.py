@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hookrun import signals
-from hookrun.runtime.hook import Hook
+from hookrun.runtime.hook import Hook, only_if
 from hookrun.runtime.subscriptions import OnUnfed
 from hookrun.triggers import schedule
 
@@ -53,6 +53,7 @@ class CallbackHook(Hook):
     ) -> None:
         if not callable(function) or not signals.takes_event(function):
             raise TypeError(f"function must be callable as function(supervisor, event), not {function!r}")
+        signals.check_runs("function", function)
         if signal not in Hook._signals:
             raise TypeError(f"signal must be one of hookrun.signals, not {signal!r}")
         self.name = signals.receiver_name(function)
@@ -61,4 +62,17 @@ class CallbackHook(Hook):
         self.on_unfed = on_unfed
         if signal is not signals.step and not (self.trigger is None and fetches is None):
             raise ValueError(f"only `step` has schedules and fetches; {self.name} is for {signal.name}")
-        setattr(self, f"on_{signal.name}", function)
+        self._function = function
+        self._signal_name = signal.name
+
+
+def _calling(signal: signals.Signal) -> Callable[[Any, Any, Any], Any]:
+    @only_if(lambda hook: hook._signal_name == signal.name)
+    def call(hook: CallbackHook, supervisor: Any, event: Any) -> Any:
+        return hook._function(supervisor, event)
+
+    return call
+
+
+for _signal in Hook._signals:
+    setattr(CallbackHook, f"on_{_signal.name}", _calling(_signal))

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from hookrun import events
+from hookrun.numeric import checked_int, checked_number
 from hookrun.runtime.hook import Hook
 from hookrun.triggers import schedule
 
@@ -69,10 +70,8 @@ class EarlyStoppingHook(Hook):
             raise TypeError("metric must be a fetch or the name of a reported value, not None")
         if mode not in ("min", "max"):
             raise ValueError(f"mode must be 'min' or 'max', not {mode!r}")
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-            raise ValueError(f"patience must be a positive number of steps, not {patience!r}")
-        if isinstance(min_delta, bool) or not isinstance(min_delta, (int, float)) or not min_delta >= 0:
-            raise ValueError(f"min_delta must be a number, 0 or more, not {min_delta!r}")
+        self._patience = checked_int("patience", patience, "a positive number of steps")
+        self._min_delta = checked_number("min_delta", min_delta, "a number, 0 or more", lambda n: n >= 0)
         shape = tf.TensorShape(getattr(metric, "shape", None))
         if shape.num_elements() not in (1, None):
             raise ValueError(f"{self.name}: metric must be of one number, not of shape {shape}: {metric!r}")
@@ -80,12 +79,14 @@ class EarlyStoppingHook(Hook):
         self.fetches = None if isinstance(metric, str) else metric
         self._metric = metric if isinstance(metric, str) else getattr(metric, "name", repr(metric))
         self._sign = 1.0 if mode == "min" else -1.0
-        self._patience = patience
-        self._min_delta = min_delta
         self._begin(0)
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         self._begin(event.global_step or 0)  # before the state of a checkpoint is loaded
+
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        if self.best_step > event.global_step:  # of a model that was given up
+            self._begin(event.global_step)
 
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         if self.fetches is not None:

@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from hookrun import events
-from hookrun.runtime.hook import Hook
+from hookrun.numeric import checked_int
+from hookrun.runtime.hook import Hook, only_if
+from hookrun.signals import check_runs
 from hookrun.triggers import schedule
 from hookrun.writers import flush_soon
 from hookrun.writers.formatting import format_values
@@ -81,26 +83,22 @@ class EvaluationHook(Hook):
             )
         if feeds is not None and not callable(feeds):
             raise TypeError(f"feeds must be a function that returns feed dictionaries, not {feeds!r}")
+        if callable(evaluate):
+            check_runs("evaluate", evaluate)
+        if feeds is not None:
+            check_runs("feeds", feeds, generator=True)
         if feeds is not None and not isinstance(evaluate, Mapping):
             raise TypeError(f"feeds is for fetches; the function {evaluate!r} feeds what it runs itself")
         self.trigger = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
-        if self.trigger is not None:  # else nothing is connected to `step`
-            self.on_step = self._evaluate_step  # type: ignore[method-assign]
-        elif every_checkpoints is None:
+        if self.trigger is None and every_checkpoints is None:
             raise ValueError(
                 f"{self.name} needs one of every_steps, every_secs, at_steps and every_checkpoints"
             )
         if every_checkpoints is not None:
-            if (
-                isinstance(every_checkpoints, bool)
-                or not isinstance(every_checkpoints, int)
-                or every_checkpoints < 1
-            ):
-                raise ValueError(
-                    f"every_checkpoints must be a positive number of checkpoints, not {every_checkpoints!r}"
-                )
-            self._until_due = self._every_checkpoints = every_checkpoints
-            self.on_checkpoint_saving = self._evaluate_saved  # type: ignore[method-assign]
+            every_checkpoints = checked_int(
+                "every_checkpoints", every_checkpoints, "a positive number of checkpoints"
+            )
+        self._every_checkpoints = every_checkpoints
         self._evaluate = evaluate
         if isinstance(evaluate, Mapping):
             self._own_fetches = dict(evaluate)
@@ -109,19 +107,25 @@ class EvaluationHook(Hook):
         self._directory = directory
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        self._until_due = self._every_checkpoints or 0
         self._evaluated: int | None = None
         self._ended = False
 
-    def _evaluate_step(self, supervisor: Supervisor, event: events.Step) -> None:
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        self._evaluated = None
+
+    @only_if(lambda hook: hook.trigger is not None)
+    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         with supervisor.between_steps():
             self._measure(supervisor, event.session, supervisor.read_global_step(event.session))
 
-    def _evaluate_saved(self, supervisor: Supervisor, event: events.CheckpointSaving) -> None:
+    @only_if(lambda hook: hook._every_checkpoints is not None)
+    def on_checkpoint_saving(self, supervisor: Supervisor, event: events.CheckpointSaving) -> None:
         if self._ended or event.refused is not None:
             return
         self._until_due -= 1
         if self._until_due == 0:
-            self._until_due = self._every_checkpoints
+            self._until_due = self._every_checkpoints or 0
             if event.global_step is None or event.global_step != self._evaluated:
                 self._measure(supervisor, event.session, event.global_step)
 

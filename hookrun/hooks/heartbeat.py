@@ -32,7 +32,7 @@ class HeartbeatHook(Hook):
 
     | key | value |
     | --- | --- |
-    | `state` | "training"; at the end "ended", "interrupted" (Ctrl-C, `SystemExit`) or "failed" |
+    | `state` | "training"; at the end "ended", "interrupted" (by one of `events.INTERRUPTS`) or "failed" |
     | `step` | the global step |
     | `steps_per_sec` | since the last time that a step was told; null where it is not known |
     | `last_checkpoint` | the prefix of the newest checkpoint that was saved or restored; null without |
@@ -76,17 +76,26 @@ class HeartbeatHook(Hook):
         self.trigger = schedule(
             every_steps=every_steps, every_secs=every_secs, at_steps=at_steps, clock=clock
         )
+        self._clock = clock
         self._rate = StepRate(clock)
         self._lock = threading.Lock()
         self._status: dict[str, Any] = {}
         self._errors = _LastError()
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        self._errors.stop_listening()  # for a session that was not stopped
+        self._errors = _LastError()
         self._errors.listen()
+        self._rate = StepRate(self._clock)
         self._rate.start(event.global_step or 0)
         self._status = {"steps_per_sec": None, "pid": os.getpid()}
         os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
         self._write(state="training", step=event.global_step, last_checkpoint=event.restored_from)
+
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        self._rate.start(event.global_step)
+        if event.checkpoint is not None:
+            self._write(step=event.global_step, last_checkpoint=event.checkpoint)
 
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         rate = self._rate(event.global_step)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from hookrun import events, signals
-from hookrun.runtime.hook import Hook
+from hookrun.runtime.hook import Hook, only_if
 from hookrun.triggers import schedule
 
 if TYPE_CHECKING:
@@ -70,12 +70,12 @@ class LearningRateHook(Hook):
             raise TypeError(f"learning_rate must be a variable or a tensor, not {learning_rate!r}")
         if rate_at is not None and not callable(rate_at):
             raise TypeError(f"rate_at must be a function of the step, or None, not {rate_at!r}")
+        if rate_at is not None:
+            signals.check_runs("rate_at", rate_at)
         if rate_at is not None and not isinstance(learning_rate, tf.Variable):
             raise TypeError(f"learning_rate must be a variable where rate_at sets it, not {learning_rate!r}")
         self.trigger = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
-        if self.trigger is not None:  # else nothing is connected to `step`
-            self.fetches = learning_rate
-            self.on_step = self._record_at_step  # type: ignore[method-assign]
+        self.fetches = None if self.trigger is None else learning_rate
         self._learning_rate = learning_rate
         self._rate_at = rate_at
         self._tag = tag
@@ -87,28 +87,37 @@ class LearningRateHook(Hook):
             self._assign = tf.compat.v1.assign(self._learning_rate, self._next).op
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        if self._setting is not None:
+            self._setting.remove()  # of a session before
         if self._rate_at is None:
             return
         self._current: float | None = None
         self._set(supervisor, event)
-        if self._setting is None:
-            self._setting = supervisor.on(
-                signals.step, self._set, name=f"{self.name}.rate_at", priority=self.priority
-            )
+        self._setting = supervisor.on(
+            signals.step, self._set, name=f"{self.name}.rate_at", priority=self.priority
+        )
 
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        if self._rate_at is not None:
+            self._current = None  # the variable may have been restored
+            self._set(supervisor, event)
+
+    @only_if(lambda hook: hook.trigger is None)
     def on_summary_due(self, supervisor: Supervisor, event: events.SummaryDue) -> None:
-        if self.trigger is None:
-            rate, step = supervisor.run_with_global_step(event.session, self._learning_rate)
-            self._record(supervisor, event.session, rate, step)
+        rate, step = supervisor.run_with_global_step(event.session, self._learning_rate)
+        self._record(supervisor, event.session, rate, step)
 
-    def _set(self, supervisor: Supervisor, event: events.SessionCreated | events.Step) -> None:
+    def _set(
+        self, supervisor: Supervisor, event: events.SessionCreated | events.SessionRestored | events.Step
+    ) -> None:
         assert self._rate_at is not None
         rate = self._rate_at(event.global_step or 0)
         if rate != self._current:
             supervisor.run_without_hooks(event.session, self._assign, {self._next: rate})
             self._current = rate
 
-    def _record_at_step(self, supervisor: Supervisor, event: events.Step) -> None:
+    @only_if(lambda hook: hook.trigger is not None)
+    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         self._record(supervisor, event.session, event.values, event.global_step)
 
     def _record(self, supervisor: Supervisor, session: Any, rate: Any, step: int | None) -> None:

@@ -57,10 +57,15 @@ class LoggingHook(Hook):
         due = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps, clock=clock)
         self.trigger = required(due, self.name)
         self.fetches = dict(values) or None
+        self._clock = clock
         self._rate = StepRate(clock)
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        self._rate = StepRate(self._clock)
         self._rate.start(event.global_step or 0)
+
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        self._rate.start(event.global_step)
 
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         rate = self._rate(event.global_step)

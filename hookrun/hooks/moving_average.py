@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from hookrun import events
+from hookrun.numeric import checked_number
 from hookrun.runtime.hook import Hook
 from hookrun.triggers import schedule
 
@@ -64,10 +65,8 @@ class MovingAverageHook(Hook):
         every_secs: float | None = None,
         at_steps: Iterable[int] | None = None,
     ) -> None:
-        if isinstance(decay, bool) or not isinstance(decay, (int, float)) or not 0 < decay < 1:
-            raise ValueError(f"decay must be a number between 0 and 1, not {decay!r}")
         self.trigger = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
-        self._decay = decay
+        self._decay = checked_number("decay", decay, "a number between 0 and 1", lambda n: 0 < n < 1)
         self._variables = None if variables is None else list(variables)
         self._swapped_out: dict[Any, Any] | None = None
         self._updating = threading.Lock()
@@ -98,6 +97,9 @@ class MovingAverageHook(Hook):
             self._saver = tf.compat.v1.train.Saver(saved, max_to_keep=None)
         self._reads = dict(zip(given, variables, strict=True))
         self._supervisor = supervisor
+
+    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        self._swapped_out = None
 
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         if self._swapped_out is not None:

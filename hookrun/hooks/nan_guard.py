@@ -71,6 +71,7 @@ class NanGuardHook(Hook):
         self._variables_finite: dict[str, Any] = {}
 
     def setup_graph(self, supervisor: Supervisor) -> None:
+        self._variables_finite = {}
         with tf.name_scope("hookrun/nan_guard"):
             for variable in tf.compat.v1.trainable_variables():
                 if variable.dtype.is_floating or variable.dtype.is_complex:

@@ -67,6 +67,7 @@ class PreemptionHook(Hook):
         for number in self._signal_numbers:
             if number not in signal.valid_signals() - _UNCATCHABLE:
                 raise ValueError(f"signal_numbers must be signals that can be handled, not {number!r}")
+        self._signal_numbers = list(map(int, self._signal_numbers))  # of numpy's, no exit status can be made
         self._handling: _SignalHandling | None = None
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:

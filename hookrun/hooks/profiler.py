@@ -71,7 +71,12 @@ class ProfilerHook(Hook):
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         if supervisor.logdir is None:
             raise ValueError(f"{self.name} needs a logdir, and the Supervisor has none")
+        with self._lock:
+            self._discard()  # of a session that was not stopped
         self._next_step.start(event.global_step or 0)
+
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        self._next_step.go_on_from(event.global_step)
 
     def before_run(self, context: Any) -> Any:
         if not self._next_step.is_due:

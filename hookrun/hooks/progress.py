@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from tqdm import tqdm
 
 from hookrun import events
+from hookrun.numeric import checked_number
 from hookrun.runtime.hook import Hook
 from hookrun.triggers import schedule
 from hookrun.writers.formatting import format_values
@@ -86,8 +87,7 @@ class ProgressHook(Hook):
         if len(given) > 1:
             raise ValueError(f"{self.name} takes one of last_step, num_steps and secs, not {given}")
         for name, end in given.items():
-            if isinstance(end, bool) or not isinstance(end, (int, float)) or not end > 0:
-                raise ValueError(f"{name} must be a positive number, not {end!r}")
+            given[name] = checked_number(name, end, "a positive number", lambda n: n > 0)
         self.fetches = dict(values or {}) or None
         self._file = sys.stderr if file is None else file
         if every_steps is None and every_secs is None and at_steps is None:
@@ -95,11 +95,12 @@ class ProgressHook(Hook):
         self.trigger = schedule(
             every_steps=every_steps, every_secs=every_secs, at_steps=at_steps, clock=clock
         )
-        self._last_step, self._num_steps, self._secs = last_step, num_steps, secs
+        self._last_step, self._num_steps, self._secs = map(given.get, ends)
         self._clock = clock
         self._bar: _Bar | None = None
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+        self._close_bar()  # of a session that was not stopped
         self._start, self._first_step = self._clock(), event.global_step or 0
         self._shown: int | None = self._first_step
         self._values = ""
@@ -115,16 +116,27 @@ class ProgressHook(Hook):
             self._bar = _Bar(**self._style, **size, file=self._file, mininterval=0, miniters=0)
             self._bar.raise_logs()
 
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        if self._secs is None:  # else it is the time that is shown, which goes on
+            step, self._start = event.global_step, self._clock()
+            self._style["initial"] = self._line_style["initial"] = step
+            if self._bar is not None:
+                self._bar.reset()
+                self._bar.initial = self._bar.n = self._bar.last_print_n = step
+
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         self._values = format_values(event.values or {})
         self._show(event.global_step)
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
-        bar, step = self._bar, event.session.last_step
-        if bar is not None or step != self._shown:
+        step = event.session.last_step
+        if self._bar is not None or step != self._shown:
             self._show(step)
+        self._close_bar()
+
+    def _close_bar(self) -> None:
+        bar, self._bar = self._bar, None
         if bar is not None:
-            self._bar = None
             self._with_bar.discard(self)
             bar.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ _logger = logging.getLogger(__name__)
 
 
 class QueueRunnerHook(Hook):
-    """Starts the queue runners once a session is ready, after every other hook has prepared it.
+    """Starts the queue runners once a session is ready, after the other services.
 
     ```python
     sv = hookrun.Supervisor(logdir="runs/mine", hooks=[hooks.QueueRunnerHook([])])  # starts none by itself
@@ -39,5 +40,11 @@ class QueueRunnerHook(Hook):
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         if event.start_standard_services:
-            _logger.info("Starting queue runners.")
-            supervisor.start_queue_runners(event.session, self._queue_runners)
+            supervisor.after_services(functools.partial(self._start, supervisor, event.session))
+
+    def _start(self, supervisor: Supervisor, session: Any) -> None:
+        _logger.info("Starting queue runners.")
+        if self._queue_runners is None:
+            supervisor.start_queue_runners(session)  # the one argument that a subclass must take
+        else:
+            supervisor.start_queue_runners(session, self._queue_runners)

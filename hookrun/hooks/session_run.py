@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from hookrun import events
-from hookrun.runtime.hook import Hook
+from hookrun.runtime.hook import Hook, only_if
 
 if TYPE_CHECKING:
     from hookrun.graph.supervisor import Supervisor
@@ -53,9 +53,6 @@ class SessionRunHookAdapter(Hook):
             raise TypeError(f"hook must be a tf.compat.v1.train.SessionRunHook, not {hook!r}")
         self.name = type(hook).__name__
         self._hook = hook
-        for method in ("before_run", "after_run"):  # the base class's would cost something at each run
-            if getattr(type(hook), method) is not getattr(tf.compat.v1.train.SessionRunHook, method):
-                setattr(self, method, getattr(hook, method))
 
     def setup_graph(self, supervisor: Supervisor) -> None:
         self._hook.begin()
@@ -63,6 +60,19 @@ class SessionRunHookAdapter(Hook):
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         self._hook.after_create_session(event.session, supervisor.coord)
 
+    @only_if(lambda hook: _overrides(hook._hook, "before_run"))
+    def before_run(self, context: Any) -> Any:
+        return self._hook.before_run(context)
+
+    @only_if(lambda hook: _overrides(hook._hook, "after_run"))
+    def after_run(self, context: Any, values: Any) -> Any:
+        return self._hook.after_run(context, values)
+
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         if event.error is None:
             self._hook.end(event.session)
+
+
+def _overrides(hook: Any, method: str) -> bool:
+    """True where it has a method of its own: the base class's would cost something at each run."""
+    return getattr(type(hook), method) is not getattr(tf.compat.v1.train.SessionRunHook, method)

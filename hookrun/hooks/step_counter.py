@@ -45,12 +45,17 @@ class StepCounterHook(Hook):
     chief_only = True
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._rate = StepRate(clock)
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         if supervisor.global_step is None:
             raise ValueError("StepCounterHook needs a global step, and the Supervisor has none")
+        self._rate = StepRate(self._clock)
         self._rate.start(event.global_step or 0)
+
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        self._rate.start(event.global_step)
 
     def on_summary_due(self, supervisor: Supervisor, event: events.SummaryDue) -> None:
         step = supervisor.read_global_step(event.session) or 0

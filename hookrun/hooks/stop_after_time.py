@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hookrun import events
+from hookrun.numeric import checked_number
 from hookrun.runtime.hook import Hook
 
 if TYPE_CHECKING:
@@ -37,9 +38,7 @@ class StopAfterTimeHook(Hook):
     """
 
     def __init__(self, *, secs: float, clock: Callable[[], float] = time.monotonic) -> None:
-        if isinstance(secs, bool) or not isinstance(secs, (int, float)) or not secs > 0:
-            raise ValueError(f"secs must be a positive number of seconds, not {secs!r}")
-        self._secs = secs
+        self._secs = checked_number("secs", secs, "a positive number of seconds", lambda n: n > 0)
         self._clock = clock
         self._end = 0.0
 

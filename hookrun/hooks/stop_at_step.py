@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from hookrun import events
+from hookrun.numeric import checked_int
 from hookrun.runtime.hook import Hook
 
 if TYPE_CHECKING:
@@ -40,11 +41,10 @@ class StopAtStepHook(Hook):
                 f"{self.name} needs one of last_step and num_steps, "
                 f"not last_step={last_step!r} and num_steps={num_steps!r}"
             )
-        for argument, value in (("last_step", last_step), ("num_steps", num_steps)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"{argument} must be a positive number of steps, not {value!r}")
-        self._num_steps = num_steps
-        self._last_step = last_step or 0
+        name, steps = ("last_step", last_step) if num_steps is None else ("num_steps", num_steps)
+        number = checked_int(name, steps, "a positive number of steps")
+        self._num_steps = None if num_steps is None else number
+        self._last_step = number
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         step = event.global_step or 0

@@ -83,6 +83,10 @@ class SummaryHook(Hook):
             _logger.warning(
                 "Without a global step, summaries are written at the number of the steps of their session"
             )
+        for hook in supervisor.hooks:
+            if isinstance(hook, _Ride) and hook.owner is self:  # of a session before
+                supervisor.remove_hook(hook)
+        self._summaries = self._ride = None
         self._prepared(supervisor)
 
     def on_summary_due(self, supervisor: Supervisor, event: events.SummaryDue) -> None:
@@ -93,7 +97,7 @@ class SummaryHook(Hook):
             return
         try:
             try:
-                summary, step = supervisor.run_with_global_step(event.session, self._summary_op)
+                summary, step = supervisor.run_with_global_step(event.session, summaries.op)
             except tf.errors.InvalidArgumentError:  # perhaps of a histogram
                 values, step = supervisor.run_with_global_step(event.session, summaries.fetches)
                 summary = summaries.merged(supervisor, event.session, values)
@@ -105,17 +109,20 @@ class SummaryHook(Hook):
             step = event.session.last_step or None
         self._write(supervisor, event.session, summary, step)
 
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+        self._writers.add_session_log(log, event.global_step + 1)
+
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         self._writers.close()
 
     def _prepared(self, supervisor: Supervisor) -> _Summaries:
         """The summaries; from the first time, they ride in training steps where they are to."""
         if self._summaries is None:
-            if self._summary_op is None:
-                self._summary_op = supervisor.summary_op
-            if self._summary_op is None:
+            summary_op = supervisor.summary_op if self._summary_op is None else self._summary_op
+            if summary_op is None:
                 raise ValueError(f"{self.name} needs a summary op, and neither it nor the Supervisor has one")
-            self._summaries = _Summaries(supervisor.graph, self._summary_op)
+            self._summaries = _Summaries(supervisor.graph, summary_op)
             if self._schedule is not None or self._summaries.depend_on_placeholder:
                 self._ride = _Ride(self, self._summaries, _Due(self._schedule))
                 supervisor.add_hook(self._ride)
@@ -144,15 +151,15 @@ class _Ride(Hook):
         self.on_error = owner.on_error
         self.fetches = summaries.fetches
         self.trigger = self.due = due
-        self._owner = owner
+        self.owner = owner
         self._summaries = summaries
 
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
-        if self._owner not in supervisor.hooks:
+        if self.owner not in supervisor.hooks:
             supervisor.remove_hook(self)
         elif self.due.take():
             summary = self._summaries.merged(supervisor, event.session, event.values)
-            self._owner._write(supervisor, event.session, summary, event.global_step)
+            self.owner._write(supervisor, event.session, summary, event.global_step)
 
 
 class _Due(Trigger):
@@ -178,6 +185,10 @@ class _Due(Trigger):
         if self._schedule is not None:
             self._schedule.start(step)
 
+    def go_on_from(self, step: int) -> None:
+        if self._schedule is not None:
+            self._schedule.go_on_from(step)
+
     def __call__(self, step: int) -> bool:
         if self._schedule is not None and self._schedule(step):
             self.set()
@@ -200,6 +211,7 @@ class _Summaries:
     """
 
     def __init__(self, graph: tf.Graph, summary_op: Any) -> None:
+        self.op = summary_op
         merged = graph.as_graph_element(summary_op)
         self._summaries = list(_unmerged(merged))
         self._left_out: set[str] = set()

@@ -53,7 +53,11 @@ class TraceHook(Hook):
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         if supervisor.summary_writer is None:
             raise ValueError(f"{self.name} needs a summary writer, and the Supervisor has none")
+        self._traced = threading.local()
         self._next_step.start(event.global_step or 0)
+
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        self._next_step.go_on_from(event.global_step)
 
     def before_run(self, context: Any) -> Any:
         self._traced.metadata = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import numbers
 import os
 import reprlib
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from hookrun.numeric import checked_int, checked_number
 from hookrun.writers.record_file import is_local
 
 __all__ = ["check_secs", "check_steps", "check_summary", "make_logdir"]
@@ -23,8 +23,7 @@ def check_secs(**arguments: Any) -> None:
       ValueError: If one is anything else.
     """
     for name, value in arguments.items():
-        if not isinstance(value, numbers.Real) or not float(value) >= 0:
-            raise ValueError(f"{name} must be a number of seconds, 0 or more, not {value!r}")
+        checked_number(name, value, "a number of seconds, 0 or more", lambda n: n >= 0)
 
 
 def check_steps(**arguments: Any) -> None:
@@ -34,8 +33,8 @@ def check_steps(**arguments: Any) -> None:
       ValueError: If one is anything else.
     """
     for name, value in arguments.items():
-        if value is not None and (not isinstance(value, numbers.Integral) or value < 0):
-            raise ValueError(f"{name} must be a number of steps, 0 or None for none, not {value!r}")
+        if value is not None:
+            checked_int(name, value, "a number of steps, 0 or None for none", least=0)
 
 
 def check_summary(summary: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any, overload
 from hookrun import signals, triggers
 from hookrun.runtime import hook_state
 from hookrun.runtime.coordinator import Coordinator
-from hookrun.runtime.hook import Hook, subscriptions_of
+from hookrun.runtime.hook import Hook, overrides, subscriptions_of
 from hookrun.runtime.subscriptions import Handle, HookTime, OnError, OnUnfed, Subscription
 
 __all__ = ["Bus", "checked_hooks"]
@@ -272,7 +272,7 @@ class Bus:
 
 def _does_nothing(hook: Hook) -> bool:
     methods = [name for name, method in vars(Hook).items() if name[0] != "_" and callable(method)]
-    return all(getattr(getattr(hook, name), "__func__", None) is getattr(Hook, name) for name in methods)
+    return not any(overrides(hook, name) for name in methods)
 
 
 def _check_methods(hook: Hook) -> None:
@@ -282,8 +282,8 @@ def _check_methods(hook: Hook) -> None:
         if not callable(function) or not signals.takes(function, len(arguments)):
             call = f"{method}({', '.join(arguments)})"
             raise TypeError(f"{hook.name}.{method} must be callable as {call}, not {function!r}")
-    loads = getattr(hook.load_state_dict, "__func__", None) is not Hook.load_state_dict
-    if hook_state.has_state(hook) and not loads:
+        signals.check_runs(f"{hook.name}.{method}", function)
+    if hook_state.has_state(hook) and not overrides(hook, "load_state_dict"):
         raise TypeError(
             f"{hook.name} overrides state_dict without load_state_dict: "
             "what it remembers would never be given back"

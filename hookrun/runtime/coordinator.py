@@ -16,7 +16,7 @@ __all__ = ["Coordinator"]
 class Coordinator(tf.train.Coordinator):
     """A `tf.train.Coordinator` that keeps the first error, and knows its threads.
 
-    An interrupt (`KeyboardInterrupt`, `SystemExit`) gives way to an error that `fail` reports after it: a
+    An interrupt (one of `events.INTERRUPTS`) gives way to an error that `fail` reports after it: a
     training whose last step or final save failed did not end as intended. So does a lost session: what
     recovers from it must not hide the error of a hook.
 

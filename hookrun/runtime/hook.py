@@ -14,19 +14,22 @@ The life of a hook, with the thread that calls each method::
             hook.on_checkpoint_due(...)           # the checkpoint timer's thread
             hook.on_checkpoint_saving(...)        # the thread that saves, between two steps
             hook.on_checkpoint_saved(...)         # the thread that saved
+            hook.on_session_restored(...)         # the thread that restored, or the next step's, before it
         hook.on_session_lost(...)                 # the caller's thread, if a task of the cluster went away
         hook.on_stop(...)                         # the caller's thread, the session still open
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from hookrun import signals
 from hookrun.runtime.subscriptions import OnError, OnUnfed, Subscription
-from hookrun.triggers import Trigger
+from hookrun.triggers import NextStep, Trigger, deep_copy
 
 if TYPE_CHECKING:
     from tensorflow.compat.v1.train import SessionRunArgs, SessionRunContext, SessionRunValues
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from hookrun import events
     from hookrun.graph.supervisor import Supervisor
 
-__all__ = ["Hook", "subscriptions_of"]
+__all__ = ["Hook", "only_if", "overrides", "subscriptions_of"]
 
 
 class Hook:
@@ -65,6 +68,12 @@ class Hook:
     _own_fetches: Any = ()
     """What the hook fetches in runs of its own: looked up in the graph when it is given to a Supervisor."""
 
+    _made_in_graph: Any = None
+    """The attributes that `setup_graph` set last."""
+
+    _used_by: Callable[[], Any] = staticmethod(lambda: None)
+    """Gives what knows of its last session, while that is there."""
+
     _signals: ClassVar[tuple[signals.Signal, ...]] = (
         signals.session_created,
         signals.step,
@@ -74,6 +83,7 @@ class Hook:
         signals.checkpoint_saved,
         signals.session_lost,
         signals.session_recovered,
+        signals.session_restored,
         signals.stop,
     )
 
@@ -89,6 +99,22 @@ class Hook:
                     f"{cls.__name__}.{name} is not called by any signal: did you mean {nearest}? "
                     "Methods of a hook that begin with on_ are named after the signals"
                 )
+
+    def __copy__(self) -> Hook:
+        """A hook with the same attributes, for a training of its own: its triggers are its own."""
+        copied = object.__new__(type(self))
+        memo: dict[int, Any] = {}
+        for name, value in vars(self).items():
+            is_own = isinstance(value, (Trigger, NextStep))
+            vars(copied)[name] = copy.deepcopy(value, memo) if is_own else value
+        vars(copied).pop("_used_by", None)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Hook:
+        """The same with containers of its own. Functions, tensors and files are shared."""
+        copied = deep_copy(self, memo)
+        vars(copied).pop("_used_by", None)
+        return copied
 
     def setup_graph(self, supervisor: Supervisor) -> None:
         """Add ops to the graph. Called inside it, once, before it is finalized; `supervisor.global_step`
@@ -123,6 +149,12 @@ class Hook:
     def on_session_recovered(self, supervisor: Supervisor, event: events.SessionRecovered) -> None:
         """Called when `Supervisor.train` goes on after a lost session, on the caller's thread: after
         `on_session_created` of the new one, before its first step. Timers and queue runners run already."""
+
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        """Called when an older checkpoint was restored within the session: what counts steps goes on from
+        `event.global_step`. Between two steps on the thread of `Supervisor.restore`, before the state that is
+        saved with the checkpoint is loaded; else on the thread of the next training step, before it is run.
+        Triggers are restarted already."""
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         """Called once per session when it ends, cleanly or not, on the caller's thread. The services have
@@ -163,12 +195,44 @@ class Hook:
         restored from a checkpoint, on the caller's thread."""
 
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def only_if(needed: Callable[[Any], bool]) -> Callable[[_Method], _Method]:
+    """Decorate a method that only some instances of the hook have a use for.
+
+    Where ``needed(hook)`` is false, the method is not connected, and does nothing. What overrides it in a
+    subclass is always connected, and may call `super`.
+    """
+
+    def decorate(method: _Method) -> _Method:
+        @functools.wraps(method)
+        def called_if_needed(hook: Any, *arguments: Any) -> Any:
+            return method(hook, *arguments) if needed(hook) else None
+
+        called_if_needed._needed = needed  # type: ignore[attr-defined]
+        return called_if_needed  # type: ignore[return-value]
+
+    return decorate
+
+
+def overrides(hook: Hook, method: str) -> bool:
+    """True where `hook` has a method of its own by that name, and a use for it."""
+    function = getattr(getattr(hook, method), "__func__", None)
+    needed = getattr(function, "_needed", None)
+    return function is not getattr(Hook, method) and (needed is None or needed(hook))
+
+
 def subscriptions_of(hook: Hook) -> Iterator[Subscription]:
     """The subscriptions that `hook` asks for: one for each `on_…` method that it overrides."""
+    if hook.trigger is not None and "trigger" not in vars(
+        hook
+    ):  # one of the class serves its other instances too
+        hook.trigger = copy.deepcopy(hook.trigger)
     for signal in Hook._signals:
         method = f"on_{signal.name}"
         receiver = getattr(hook, method)
-        if getattr(receiver, "__func__", None) is getattr(Hook, method):
+        if not overrides(hook, method):
             continue
         scheduled: dict[str, Any] = {}
         if signal is signals.step:

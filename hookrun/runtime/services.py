@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hookrun import signals, triggers
@@ -15,7 +15,7 @@ from hookrun.runtime.timers import TimerThread
 if TYPE_CHECKING:
     from hookrun.runtime.runtime import Runtime
 
-__all__ = ["Schedule", "Services", "join"]
+__all__ = ["Schedule", "Services", "is_queue_runner", "join", "join_before_closing"]
 
 _QUEUE_RUNNER_SECS = 1.0
 """How long a closing session waits for queue runners alone; closing it is what ends a blocked one."""
@@ -49,6 +49,8 @@ class Services:
         self._schedules = schedules
         self._timers: dict[signals.Signal, TimerThread] = {}
         self.started = False
+        self.to_start_last: list[Callable[[], object]] = []
+        """What starts after the services, in this order."""
 
     def start(self) -> list[threading.Thread]:
         """Start the timers; return their threads."""
@@ -87,22 +89,22 @@ class Services:
             thread.start()
         return started
 
-    def join(
-        self, threads: frozenset[threading.Thread], deadline: float, grace_secs: float, closing: bool
-    ) -> list[str]:
-        """Wait for `threads`, but the one that asks; return the names of those that did not stop.
+    @property
+    def timers(self) -> frozenset[threading.Thread]:
+        """The threads of the timers that were started."""
+        return frozenset(self._timers.values())
 
-        Queue runners are not waited for long where the session will be closed: that ends a blocked one.
-        """
-        threads -= {threading.current_thread()}
-        if not closing:
-            join(threads, deadline)
-            return [thread.name for thread in threads if thread.is_alive()]
-        reserve = min(_QUEUE_RUNNER_SECS, grace_secs / 4)
-        services = {thread for thread in threads if not thread.name.startswith(_QUEUE_RUNNER_THREAD)}
-        join(services, deadline - 2 * reserve)
-        join(threads - services, min(deadline - reserve, time.monotonic() + reserve))
-        return [thread.name for thread in services if thread.is_alive()]
+
+def join_before_closing(threads: Iterable[threading.Thread], deadline: float) -> None:
+    """Wait for threads until the deadline, but not long for queue runners: closing the session ends them."""
+    runners = frozenset(filter(is_queue_runner, threads))
+    join(frozenset(threads) - runners, deadline)
+    join(runners, min(deadline, time.monotonic() + _QUEUE_RUNNER_SECS))
+
+
+def is_queue_runner(thread: threading.Thread) -> bool:
+    """True for a thread of a `tf.compat.v1.train.QueueRunner`."""
+    return thread.name.startswith(_QUEUE_RUNNER_THREAD)
 
 
 def join(threads: Iterable[threading.Thread], deadline: float) -> None:

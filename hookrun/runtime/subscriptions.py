@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import math
 import numbers
@@ -13,7 +12,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal
 
-from hookrun.signals import Signal, takes_event
+from hookrun.numeric import python_number
+from hookrun.signals import Signal, check_runs, takes_event
 from hookrun.triggers import Trigger
 
 __all__ = ["Handle", "HookTime", "OnError", "OnUnfed", "Subscription"]
@@ -114,8 +114,7 @@ class Subscription:
             raise TypeError(f"signal must be one of hookrun.signals, not {signal!r}")
         if not callable(receiver) or not takes_event(receiver):
             raise TypeError(f"receiver must be callable as receiver(supervisor, event), not {receiver!r}")
-        if inspect.iscoroutinefunction(receiver):
-            raise TypeError(f"receiver must be an ordinary function, not a coroutine function: {receiver!r}")
+        check_runs(f"receiver {name}", receiver)
         if not _is_number(priority):
             raise TypeError(f"priority must be a number, not {priority!r}: {name}")
         if on_error not in ("stop", "log"):
@@ -124,6 +123,8 @@ class Subscription:
             raise ValueError(f"on_unfed must be 'stop' or 'skip', not {on_unfed!r}")
         if trigger is not None and not isinstance(trigger, Trigger):
             raise TypeError(f"trigger must be a hookrun.triggers.Trigger or None, not {trigger!r}")
+        if trigger is not None:
+            check_runs("trigger", trigger)
         if signal.name != "step" and not (fetches is None and trigger is None):
             raise ValueError(f"only `step` has schedules and fetches; {name} asks for them on {signal.name}")
         self.signal = signal
@@ -150,6 +151,13 @@ class Subscription:
         self._missed = False
         if self.trigger is not None:
             self.trigger.start(step)
+
+    def go_on_from(self, step: int) -> None:
+        """The training goes on from `step`, which is another one than the last: so does the schedule."""
+        with self._lock:
+            self._missed = False
+            if self.trigger is not None:
+                self.trigger.go_on_from(step)
 
     def due(self, step: int) -> bool:
         """True when the receiver is to be called at `step`. Asked once per step, on any thread."""
@@ -187,13 +195,13 @@ class Subscription:
             self._time.add(secs, training=True)
             return self._time
 
-    def __call__(self, supervisor: Any, event: Any) -> None:
+    def __call__(self, supervisor: Any, event: Any) -> Any:
         """Called when the signal is sent; with fetches, only for the steps in which they rode."""
         if self.is_scheduled and not self.due(event.global_step):
-            return
+            return None
         start = perf_counter()
         try:
-            self.receiver(supervisor, event)
+            return self.receiver(supervisor, event)
         finally:
             secs = perf_counter() - start
             with self._lock:
@@ -206,7 +214,8 @@ class Subscription:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not math.isnan(value)
+    number = python_number(value)
+    return isinstance(number, numbers.Real) and not math.isnan(number)
 
 
 class Handle:

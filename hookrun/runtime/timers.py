@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from hookrun.signals import SessionGoneError
+from hookrun.signals import SessionGoneError, check_ran
 
 if TYPE_CHECKING:
     from hookrun.runtime.coordinator import Coordinator
@@ -66,7 +66,7 @@ class TimerThread(threading.Thread):
             with self._context():
                 if self._interval_secs is None:
                     while not self._coord.should_stop():
-                        self._call()
+                        check_ran(self._call, self._call())
                 else:
                     self._call_at_boundaries(self._interval_secs)
         except BaseException as error:  # the coordinator raises it again on the main thread
@@ -79,7 +79,7 @@ class TimerThread(threading.Thread):
     def _call_at_boundaries(self, interval_secs: float) -> None:
         due = self._clock()
         while not self._coord.wait_for_stop(due - self._clock()):
-            self._call()
+            check_ran(self._call, self._call())
             due = next_tick(due, interval_secs, self._clock())
 
 

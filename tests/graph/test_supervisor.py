@@ -5,8 +5,11 @@ What it shares with TensorFlow's class is compared with that class in tests/diff
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -425,18 +428,206 @@ class TestEventStream:
         assert [event.step for event in accumulator.Scalars("loss")] == [1, 2, 3]
         assert {node.name for node in accumulator.Graph().node} >= {"weights", "loss"}
 
-    def test_a_writer_that_was_passed_in_stays_open_unless_asked(self, model, tmp_path, read_events):
+    @pytest.mark.parametrize("way", ["stop", "managed_session"])
+    def test_a_writer_that_was_passed_in_is_closed_unless_told_otherwise(
+        self, model, tmp_path, read_events, way
+    ):
         writer = tf.compat.v1.summary.FileWriter(str(tmp_path))
         sv = hookrun.Supervisor(summary_writer=writer, **CLEAN)
         assert sv.summary_writer is writer
+        for closes in (False, True):
+            if way == "stop":
+                with sv.prepare_or_wait_for_session():
+                    writer.add_summary(tf.compat.v1.Summary(), 5)
+                    sv.stop(**({} if closes else {"close_summary_writer": False}))
+            else:
+                with sv.managed_session(**({} if closes else {"close_summary_writer": False})):
+                    writer.add_summary(tf.compat.v1.Summary(), 5)
+            events = read_events(tmp_path)  # all is on disk
+            assert kinds_of(events)[-1] == ("STOP" if closes else "summary")
+        assert [e.step for e in events if e.WhichOneof("what") == "summary"] == [5, 5]
+
+    def test_without_a_global_step_start_is_written_where_an_earlier_run_wrote(self, tmp_path, read_events):
+        tf.compat.v1.summary.FileWriter(str(tmp_path)).close()  # a file without events is of no run
+        starts = []
+        for _ in range(3):
+            with tf.Graph().as_default():
+                tf.compat.v1.get_variable("weight", initializer=1.0)
+                with hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, **CLEAN).managed_session():
+                    pass
+            starts.append(kinds_of(read_events(tmp_path)).count("START"))
+        assert starts == [0, 1, 2]
+
+
+class TestClosedByTheProgram:
+    @pytest.fixture
+    def sv(self, model, tmp_path):
+        return hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, **CLEAN)
+
+    @staticmethod
+    def newest(sv):
+        return int(tf.train.latest_checkpoint(sv.logdir).rpartition("-")[2])
+
+    @pytest.mark.parametrize("stops", [True, False])
+    @pytest.mark.parametrize("way", ["with", "close", "closing"])
+    def test_the_last_step_is_saved_and_hooks_are_told_before(self, model, sv, way, stops):
+        told = []
+        sv.on(signals.stop, lambda _, event: told.append((event.clean, event.session.closed)))
         sess = sv.prepare_or_wait_for_session()
+        manager = {"with": sess, "closing": contextlib.closing(sess), "close": contextlib.nullcontext()}[way]
+        with manager:
+            for _ in range(3):
+                sess.run(model.train_op)
+        if way == "close":
+            sess.close()
+        if stops:
+            sv.stop()
+        assert sess.closed and told == [(True, False)]
+        assert self.newest(sv) == 3
+        assert not [thread for thread in threading.enumerate() if "timer" in thread.name]
+        sv.summary_writer.close()
+
+    @pytest.mark.parametrize("way", ["with", "closing"])
+    def test_after_an_error_nothing_is_saved(self, model, sv, way):
+        told = []
+        sv.on(signals.stop, lambda _, event: told.append(type(event.error)))
+        sv.on(signals.checkpoint_saved, lambda _, event: told.append(event.global_step))
+        sess = sv.prepare_or_wait_for_session(start_standard_services=False)
+        sv.start_standard_services(sess)
+        with pytest.raises(ValueError), sess if way == "with" else contextlib.closing(sess):
+            sess.run(model.train_op)
+            raise ValueError
         sv.stop()
-        sess.close()
-        writer.add_summary(tf.compat.v1.Summary(), 5)
-        sv.stop(close_summary_writer=True)
-        events = read_events(tmp_path)
-        assert [e.step for e in events if e.WhichOneof("what") == "summary"] == [5]
-        assert kinds_of(events)[-1] == "STOP"
+        assert told[-1] is ValueError and 1 not in told
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), tf.errors.OutOfRangeError(None, None, "end")])
+    def test_what_is_no_error_of_the_training_is_an_end_as_intended(self, model, sv, error):
+        with pytest.raises(type(error)), sv.prepare_or_wait_for_session() as sess:
+            sess.run(model.train_op)
+            raise error
+        sv.stop()
+        assert self.newest(sv) == 1
+
+    def test_an_error_of_a_hook_is_raised_by_stop(self, model, sv):
+        @sv.on(signals.stop)
+        def fails(sv, event):
+            raise RuntimeError("of a hook")
+
+        with sv.prepare_or_wait_for_session() as sess:
+            sess.run(model.train_op)
+        with pytest.raises(RuntimeError, match="of a hook"):
+            sv.stop()
+
+    def test_the_next_session_goes_on_from_there(self, model, sv, caplog):
+        for first in (0, 2):
+            with sv.prepare_or_wait_for_session() as sess:
+                assert sess.run(model.global_step) == first
+                sess.run(model.train_op)
+                sess.run(model.train_op)
+        sv.stop()
+        assert self.newest(sv) == 4 and "was not stopped" not in caplog.text
+
+    def test_a_session_of_the_programs_own_is_saved_likewise(self, model, sv):
+        with tf.compat.v1.Session() as own:
+            own.run(sv.init_op)
+            sv.start_standard_services(own)
+            own.run(model.train_op)
+        sv.stop()
+        assert self.newest(sv) == 1
+
+    def test_blocked_threads_of_the_program_do_not_hold_up_the_closing_that_ends_them(self, model, tmp_path):
+        queue = tf.queue.FIFOQueue(1, tf.int32)
+        dequeue = queue.dequeue()
+        sv = hookrun.Supervisor(logdir=tmp_path, stop_grace_secs=600)
+        blocked = threading.Event()
+
+        def wait(sess):
+            blocked.set()
+            sess.run(dequeue)
+
+        with sv.prepare_or_wait_for_session() as sess:
+            thread = sv.loop(None, wait, (sess,))
+            assert blocked.wait(30)
+        thread.join(30)
+        assert not thread.is_alive()
+        sv.stop()
+
+
+class TestSubclass:
+    def test_its_methods_are_called_as_tensorflows_are(self, model, tmp_path):
+        called = []
+
+        class Sub(hookrun.Supervisor):
+            def prepare_or_wait_for_session(self, master="", config=None, start_standard_services=True):
+                called.append("prepare")
+                return super().prepare_or_wait_for_session(
+                    master, config, start_standard_services=start_standard_services
+                )
+
+            def start_standard_services(self, sess):
+                called.append("services")
+                return super().start_standard_services(sess)
+
+            def start_queue_runners(self, sess):
+                called.append("runners")
+                return super().start_queue_runners(sess)
+
+            def request_stop(self, ex=None):
+                called.append(type(ex))
+                super().request_stop(ex)
+
+            def stop(self, threads=None, close_summary_writer=True, ignore_live_threads=False):
+                called.append("stop")
+                super().stop(threads, close_summary_writer, ignore_live_threads)
+
+        for logdir in (tmp_path, None):
+            called.clear()
+            with pytest.raises(ValueError), Sub(logdir=logdir).managed_session() as sess:
+                raise ValueError
+            assert called == ["prepare", "services", "runners", ValueError, "stop"]
+            assert sess.closed
+
+    def test_one_whose_stop_does_nothing_leaves_the_session_closed_and_saved(self, model, tmp_path):
+        class Sub(hookrun.Supervisor):
+            def stop(self, *args, **kwargs):
+                pass
+
+        sv = Sub(logdir=tmp_path, **CLEAN)
+        with sv.managed_session() as sess:
+            sess.run(model.train_op)
+        assert sess.closed
+        assert tf.train.latest_checkpoint(str(tmp_path)).endswith("-1")
+        hookrun.Supervisor.stop(sv)
+
+    def test_an_error_of_an_overridden_start_closes_the_session_and_is_raised(self, model, tmp_path):
+        class Sub(hookrun.Supervisor):
+            def start_standard_services(self, sess):
+                sessions.append(sess)
+                raise ValueError("no services today")
+
+        sessions = []
+        with pytest.raises(ValueError, match="no services"):
+            Sub(logdir=tmp_path).prepare_or_wait_for_session()
+        assert sessions[0].closed
+
+    def test_private_methods_of_tensorflows_class_are_named_with_what_to_pass_instead(self, model, caplog):
+        class Sub(hookrun.Supervisor):
+            def _init_saver(self, saver=0):
+                raise AssertionError("never called")
+
+            def _init_ready_op(self, **kwargs):
+                raise AssertionError("never called")
+
+            def _verify_setup(self):
+                raise AssertionError("never called")
+
+        Sub()
+        (message,) = [each for each in caplog.messages if "_init_saver" in each]
+        for part in ("Sub", "saver=", "_init_ready_op", "ready_op=", "_verify_setup"):
+            assert part in message
+        caplog.clear()
+        hookrun.Supervisor()
+        assert caplog.messages == []
 
 
 class TestEnd:
@@ -464,15 +655,42 @@ class TestEnd:
         assert tf.train.latest_checkpoint(str(tmp_path)).endswith("model.ckpt-1")
         assert sess.closed
 
-    def test_a_session_closed_before_stop_is_said_not_to_be_saved(self, model, tmp_path, caplog):
-        sv = hookrun.Supervisor(
-            logdir=tmp_path, save_summaries_secs=0, save_model_secs=0, save_model_steps=1000, **CLEAN
-        )
-        sess = sv.prepare_or_wait_for_session()
-        sess.run(model.train_op)
-        sess.close()
-        sv.stop()
-        assert "its last step is not saved" in caplog.text
+    def test_a_generator_that_is_left_saves_the_last_step(self, model, tmp_path):
+        def steps():
+            with hookrun.Supervisor(logdir=tmp_path, **CLEAN).managed_session() as sess:
+                while True:
+                    yield sess.run([model.train_op, model.global_step])
+
+        training = steps()
+        for _, _ in zip(range(3), training, strict=False):
+            pass
+        training.close()
+        assert tf.train.latest_checkpoint(str(tmp_path)).endswith("model.ckpt-3")
+
+    @pytest.mark.parametrize("ended_by", ["Ctrl-C", "a task that cancels it"])
+    def test_a_cancelled_task_saves_the_last_step(self, model, tmp_path, ended_by):
+        steps = []
+
+        async def training():
+            with hookrun.Supervisor(logdir=tmp_path, **CLEAN).managed_session() as sess:
+                while True:
+                    sess.run(model.train_op)
+                    steps.append(int(sess.run(model.global_step)))
+                    await asyncio.sleep(0)
+
+        async def main():
+            task = asyncio.create_task(training())
+            while len(steps) < 5:
+                await asyncio.sleep(0)
+            if ended_by == "Ctrl-C":
+                signal.raise_signal(signal.SIGINT)
+            else:
+                task.cancel()
+            await task
+
+        with pytest.raises((KeyboardInterrupt, asyncio.CancelledError)):
+            asyncio.run(main())
+        assert tf.train.latest_checkpoint(str(tmp_path)).endswith(f"model.ckpt-{steps[-1]}")
 
     def test_stop_is_sent_once_per_session(self, model):
         sv = hookrun.Supervisor(**CLEAN)
@@ -562,6 +780,30 @@ class TestEnd:
                 started = time.monotonic()
         assert time.monotonic() - started < 2 + 1
         assert set(threading.enumerate()) == before
+
+    @pytest.mark.parametrize("master", ["", "local"])
+    def test_a_thread_has_its_whole_grace_where_queue_runners_are_left_too(self, model, master):
+        """It is blocked in a run."""
+        let_go, begun = threading.Event(), threading.Event()
+
+        def slowly():
+            begun.set()
+            return let_go.wait(30)
+
+        slow = tf.numpy_function(slowly, [], tf.bool)
+        gradients, queue = tf.compat.v1.ConditionalAccumulator(tf.float32), tf.queue.FIFOQueue(1, tf.float32)
+        enqueue = queue.enqueue(gradients.take_grad(1))
+        tf.compat.v1.train.add_queue_runner(tf.compat.v1.train.QueueRunner(queue, [enqueue]))
+        sv = hookrun.Supervisor(stop_grace_secs=4)
+        with sv.managed_session(master) as sess:
+            thread = threading.Thread(target=sess.run, args=(slow,))
+            sv.coord.register_thread(thread)
+            thread.start()
+            assert begun.wait(30)
+            timer = threading.Timer(2.5, let_go.set)
+            timer.start()
+        timer.join()
+        assert not thread.is_alive()
 
     def test_a_queue_runner_blocked_in_an_enqueue_ends_with_the_session(self, model):
         queue = tf.queue.FIFOQueue(1, tf.int32)

@@ -483,6 +483,60 @@ def test_on_refuses_what_it_cannot_use(sv, arguments, error, message):
         sv.on(*arguments)
 
 
+class Called:
+    async def __call__(self, *arguments, **keywords): ...
+
+
+def generator(*arguments, **keywords):
+    yield
+
+
+@pytest.mark.parametrize("given", [coroutine, Called(), generator], ids=["coroutine", "object", "generator"])
+def test_what_a_call_would_not_run_is_refused_wherever_it_is_given(sv, model, given):
+    never_run = "which a call does not run"
+    with pytest.raises(TypeError, match=never_run):
+        sv.on(signals.step, given)
+    with pytest.raises(TypeError, match=f"function must .*{never_run}"):
+        hooks.CallbackHook(given)
+    with pytest.raises(TypeError, match=f"target must .*{never_run}"):
+        sv.loop(1, given)
+    with pytest.raises(TypeError, match=f"step_fn must .*{never_run}"):
+        sv.train(given)
+    with pytest.raises(TypeError, match=f"init_fn must .*{never_run}"):
+        hookrun.Supervisor(init_fn=given)
+    with pytest.raises(TypeError, match=f"evaluate must .*{never_run}"):
+        hooks.EvaluationHook(given, every_steps=1)
+    with pytest.raises(TypeError, match=f"rate_at must .*{never_run}"):
+        hooks.LearningRateHook(model.weights, given)
+    if given is not generator:
+        with pytest.raises(TypeError, match=f"feeds must .*{never_run}"):
+            hooks.EvaluationHook({}, given, every_steps=1)
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["on_step", "on_stop", "setup_graph", "before_run", "after_run", "state_dict", "load_state_dict"],
+)
+@pytest.mark.parametrize("function", [Called.__call__, generator], ids=["coroutine", "generator"])
+def test_a_hook_whose_method_a_call_would_not_run_is_refused(model, method, function):
+    others = {name: lambda self, state=None: {} for name in ("state_dict", "load_state_dict")}
+    never_run = type("NeverRun", (hooks.Hook,), {**others, method: function})
+    with pytest.raises(TypeError, match=rf"NeverRun\.{method} must be an ordinary function"):
+        hookrun.Supervisor(hooks=[never_run()])
+
+
+def test_what_returns_a_coroutine_ends_the_training_that_would_do_nothing(sv, model):
+    with pytest.raises(TypeError, match="<lambda> returned <coroutine .*>, which nobody runs"):
+        sv.train(lambda sess: coroutine(sv, sess))
+    with pytest.raises(TypeError, match="returned <coroutine .*>, which nobody runs"):
+        with sv.managed_session() as sess:
+            sv.on(signals.step, lambda sv, event: coroutine(sv, event))
+            sess.run(model.train_op)
+    with pytest.raises(TypeError, match="returned <coroutine .*>, which nobody runs"):
+        with sv.managed_session():
+            sv.loop(None, lambda: coroutine(None, None)).join(30)
+
+
 def test_on_refuses_an_unknown_error_rule_and_a_schedule_for_another_signal(sv):
     with pytest.raises(ValueError, match="on_error must be 'stop' or 'log', not 'ignore'"):
         sv.on(signals.step, print, on_error="ignore")
