@@ -23,7 +23,6 @@ sv.train(lambda sess: sess.run(train_op), master=server.target, config=task.sess
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import logging
 import numbers
@@ -37,6 +36,7 @@ from typing import Any
 import tensorflow as tf
 
 from hookrun import events
+from hookrun.graph.session_maker import target_of
 from hookrun.numeric import python_number
 from hookrun.runtime.arguments import check_secs
 from hookrun.runtime.hook import Hook
@@ -239,23 +239,6 @@ def run_parameter_server(
                     return
                 wait_secs = min(wait_secs, left)
             time.sleep(wait_secs)
-
-
-def target_of(master: str) -> str:
-    """What a session connects to for a `master`: for "local" a server in this process, the same each time.
-
-    Args:
-      master: A master as for `Supervisor.managed_session`.
-
-    Returns:
-      The target of a `tf.compat.v1.Session`; for anything but "local", `master` itself.
-    """
-    return _local_server().target if master == "local" else master
-
-
-@functools.cache
-def _local_server() -> Any:
-    return tf.distribute.Server.create_local_server()
 
 
 class ReleaseParameterServersHook(Hook):

@@ -26,7 +26,7 @@ def test_log_to_console_shows_who_is_called_in_which_order(model, logger, capsys
         sess.run(model.train_op)
     shown = [line for line in capsys.readouterr().err.splitlines() if "Session ready" in line]
     assert len(shown) == 1 and "step: first, second" in shown[0]
-    assert " INFO hookrun.graph.supervisor: " in shown[0]
+    assert " INFO hookrun.runtime.bus: " in shown[0]
 
 
 def test_lines_that_repeat_with_the_steps_are_for_debugging(model, logger, tmp_path, capsys):

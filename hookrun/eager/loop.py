@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -18,15 +19,17 @@ from hookrun.checkpoints import restore
 from hookrun.checkpoints.directory import undo_interrupted_save
 from hookrun.eager.data import Batches, DataPositions
 from hookrun.eager.restoring import restore_checkpoint, step_of
-from hookrun.eager.snapshots import Snapshots
 from hookrun.eager.several_steps import CallsOfSteps
+from hookrun.eager.snapshots import Snapshots
 from hookrun.eager.training_step import LoopSession, StepFunction, StepInBlock
 from hookrun.eager.values import check_fetches
 from hookrun.hooks import CheckpointHook, StepCounterHook, SummaryHook
-from hookrun.runtime.arguments import check_steps
-from hookrun.runtime.bus import checked_hooks
+from hookrun.runtime.arguments import check_secs, check_steps
 from hookrun.runtime.hook import Hook
-from hookrun.runtime.runtime import Ending, Runtime
+from hookrun.runtime.runtime import Runtime
+from hookrun.runtime.session import Ending
+from hookrun.runtime.subscriber import checked_hooks
+from hookrun.runtime.timers import start_loop
 
 __all__ = ["Loop"]
 
@@ -125,7 +128,7 @@ class Loop(Runtime):
         self._step_variable = _checked_step_variable(global_step)
         self._last_step = 0
         given = checked_hooks(hooks)
-        self._open_summary_writer(summary_writer, is_default=_is_default(summary_writer))
+        self._open_event_log(summary_writer, _is_default(summary_writer))
         for hook in (*given, *self._default_hooks(given)):
             self._subscribe(hook)
 
@@ -246,7 +249,9 @@ class Loop(Runtime):
             check_steps(steps_per_call=steps_per_call)
         with contextlib.nullcontext() if self._session is not None else self:
             batches = self.batches(data) if isinstance(data, tf.data.Dataset) else iter(data)
-            function = step_fn if isinstance(step_fn, StepFunction) else StepFunction(step_fn, self._running_session)
+            function = (
+                step_fn if isinstance(step_fn, StepFunction) else StepFunction(step_fn, self._running_session)
+            )
             session = self._running_session("train")
             CallsOfSteps(
                 session, self.next_due, self.should_stop, function, batches, last_step, steps_per_call
@@ -270,7 +275,13 @@ class Loop(Runtime):
         Raises:
           ValueError: If `target` is not callable.
         """
-        return self._start_loop(interval_secs, target, args, kwargs)
+        if not callable(target):
+            raise ValueError(f"target must be callable, not {target!r}")
+        signals.check_runs("target", target)
+        if interval_secs is not None:
+            check_secs(interval_secs=interval_secs)
+        call = functools.partial(target, *args, **kwargs)
+        return start_loop(self._coord, interval_secs, call, signals.receiver_name(target), self._context)
 
     # A session begins.
 
@@ -278,16 +289,16 @@ class Loop(Runtime):
         if self._session is not None:
             raise RuntimeError("This loop is running already: its with block is entered once at a time")
         self._coord.clear_stop()
-        self._reopen_summary_writer()
+        self._event_log.reopen()
         checkpoint = self._restored()
         session = LoopSession(self, self._last_step)
         self._data = DataPositions(lambda: session.last_step, self.should_stop, checkpoint)
         created = events.SessionCreated(session, self._last_step, True, checkpoint)  # type: ignore[arg-type]
-        self._begin(created, checkpoint)
+        self._begin(created, lambda: checkpoint and self._restore_hook_state(checkpoint))
         if self._coord.error is not None:
             self._end(Ending(self._stop_grace_secs, to_close=session))
         if self._is_chief and self._logdir is not None:
-            self._start_services(session)
+            self._start_services()
         return self
 
     def _restored(self) -> str | None:
@@ -327,7 +338,7 @@ class Loop(Runtime):
     def _default_hooks(self, given: Sequence[Hook]) -> Iterator[Hook]:
         """The standard services that the arguments ask for, without those that `given` replaces."""
         services = self._is_chief and self._logdir is not None
-        summaries = self._summary_writer is not None and (
+        summaries = self.summary_writer is not None and (
             self._save_summaries_secs or self._save_summaries_steps
         )
         checkpoints = self._checkpoint is not None and (self._save_model_secs or self._save_model_steps)
@@ -375,5 +386,7 @@ def _checked_step_variable(variable: Any) -> Any:
     if not hasattr(variable, "assign") or not hasattr(variable, "numpy"):
         raise TypeError(f"global_step must be an integer variable or None, not {variable!r}")
     if not tf.as_dtype(variable.dtype).is_integer:
-        raise TypeError(f"global_step must be an integer variable, not of type {variable.dtype}: {variable!r}")
+        raise TypeError(
+            f"global_step must be an integer variable, not of type {variable.dtype}: {variable!r}"
+        )
     return variable

@@ -45,7 +45,10 @@ def restore_checkpoint(checkpoint: tf.train.Checkpoint, prefix: str) -> None:
             raise ValueError(f"{key} is of type {dtype.name} in {prefix}, and {variable.dtype} in the model")
     in_file = {_key_of(node) for i, node in enumerate(saved.nodes) if i not in pairs}
     in_model = {_key_of(node) for i, node in enumerate(own.nodes) if i not in set(pairs.values())}
-    for names, where in ((in_model, "the checkpoint does not hold"), (in_file, "the model does not have (yet)")):
+    for names, where in (
+        (in_model, "the checkpoint does not hold"),
+        (in_file, "the model does not have (yet)"),
+    ):
         known = sorted(name for name in names if name is not None and not name.startswith("save_counter/"))
         if known:
             more = f" and {len(known) - _NAMES_TOLD} more" if len(known) > _NAMES_TOLD else ""

@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from hookrun.eager import tf_internals
 
-
 __all__ = ["Snapshot", "Snapshots"]
 
 _logger = logging.getLogger(__name__)
@@ -27,6 +26,7 @@ _VARIABLE, _ITERATOR = "VARIABLE_VALUE", "ITERATOR"
 
 _STATE = "_STATE"
 """What the name of an iterator's tensor adds to that."""
+
 
 class Snapshots:
     """Takes snapshots of what `checkpoint` holds. For one thread at a time.
@@ -64,7 +64,11 @@ class Snapshots:
         self._checkpoint.save_counter  # noqa: B018 (made by being looked at; `restore` expects it in the file)
         objects = tf.train.TrackableView(self._checkpoint).descendants()
         known = self._structure
-        if known is None or len(objects) != len(known.objects) or not all(map(operator.is_, objects, known.objects)):
+        if (
+            known is None
+            or len(objects) != len(known.objects)
+            or not all(map(operator.is_, objects, known.objects))
+        ):
             with _naming_the_op("an iterator of the tf.train.Checkpoint"):
                 graph = tf_internals.object_graph_of(self._checkpoint)
             known = self._structure = _Structure(objects, graph)

@@ -80,7 +80,10 @@ class LoopSession:
         with self._changed:
             self._wanted += 1
             deadline = math.inf if timeout_secs is None else time.monotonic() + timeout_secs
-            while not (self._parked or self.closed or self._runtime.should_stop()) and time.monotonic() < deadline:
+            while (
+                not (self._parked or self.closed or self._runtime.should_stop())
+                and time.monotonic() < deadline
+            ):
                 self._changed.wait(_LOOK_SECS)
         try:
             yield

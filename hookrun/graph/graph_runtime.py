@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import tensorflow as tf
 
-from hookrun import events
+from hookrun import events, signals
+from hookrun.graph.hook_graphs import HookGraphs
 from hookrun.graph.plans import leaves_of
-from hookrun.graph.prepared import InlineSteps
+from hookrun.graph.recovery import SessionLostError
 from hookrun.graph.run_hooks import RunHooks, run_subscriptions_of
-from hookrun.graph.session import ManagedSession
+from hookrun.graph.session import ManagedSession, manage
 from hookrun.graph.steps import StepOps
 from hookrun.graph.training_steps import TrainingSteps, as_int
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.runtime import Runtime
+from hookrun.runtime.services import is_queue_runner, join, join_before_closing
+from hookrun.runtime.session import Ending
 from hookrun.runtime.subscriptions import Subscription
 
-__all__ = ["GraphRuntime"]
+__all__ = ["GraphRuntime", "close_session"]
+
+_logger = logging.getLogger(__name__)
+
+_LOST_GRACE_SECS = 4.0
+"""How long threads are given to stop when their session is lost."""
+
+_CLOSED_SECS = 1.0
+"""How long threads are waited for, at least, that a closed session ends."""
 
 
 class GraphRuntime(Runtime):
@@ -31,11 +45,13 @@ class GraphRuntime(Runtime):
     """
 
     def __init__(self, graph: tf.Graph, **arguments: Any) -> None:
-        super().__init__(**arguments)
         self._graph = graph
+        super().__init__(**arguments)
         self._global_step: Any = None
         self._run_hooks = RunHooks(self, self._coord)
+        self._hook_graphs = HookGraphs()
         self._step_ops: StepOps
+        self._has_begun = False
 
     @property
     def graph(self) -> tf.Graph:
@@ -92,9 +108,6 @@ class GraphRuntime(Runtime):
         run = sess.run_without_hooks if isinstance(sess, ManagedSession) else sess.run
         return run(fetches, feed_dict, options, run_metadata)
 
-    def _make_training_steps(self, inline_steps: InlineSteps) -> TrainingSteps:
-        return TrainingSteps(self, self._step_ops, self._gate, self._run_hooks, inline_steps)
-
     def _context(self) -> AbstractContextManager[object]:
         context: AbstractContextManager[object] = self._graph.as_default()
         return context
@@ -126,9 +139,109 @@ class GraphRuntime(Runtime):
     def _call_apart(self, function: Callable[..., Any], *args: Any) -> Any:
         return self._run_hooks.apart(function, *args)
 
-    def _step_at_begin(self, sess: Any) -> int | None:
-        """The step that a session begins at; None where the model may be uninitialized, with `ready_op=None`."""
+    # A session begins.
+
+    def _set_up_hooks(self, hooks: Iterable[Hook]) -> None:
+        """Have the hooks add their ops to the graph, which is the default one."""
+        for hook in hooks:
+            self._hook_graphs.set_up(hook, self)
+
+    def _begin_in_graph(
+        self,
+        sess: Any,
+        steps: TrainingSteps,
+        remembered: Callable[[], object],
+        *,
+        start_standard_services: bool = False,
+        restored_from: str | None = None,
+        adopted: bool = False,
+    ) -> None:
+        """Make `sess`, as a session manager made it, the session of the training."""
+        session = manage(sess, steps, self._closed_by_program)
+        self._hook_graphs.begin(session, self._own_hooks)
         try:
-            return self.read_global_step(sess)
-        except tf.errors.FailedPreconditionError:
-            return None
+            step = self.read_global_step(session)
+        except tf.errors.FailedPreconditionError:  # with ready_op=None the model may be uninitialized
+            step = None
+        steps.start(step or 0)
+        if not self._has_begun and self._step_ops.is_forgotten:
+            _logger.warning(
+                "Nothing advances the global step %r: no run is a training step, and hooks are told of none. "
+                "Was global_step= left out of minimize() or apply_gradients()?",
+                self._global_step.name,
+            )
+        self._has_begun = True
+        created = events.SessionCreated(session, step, start_standard_services, restored_from, adopted)
+        self._begin(created, remembered)
+
+    # A session ends.
+
+    @property
+    def _grace_secs(self) -> float:
+        if isinstance(self._coord.error, SessionLostError):
+            return min(self._stop_grace_secs, _LOST_GRACE_SECS)
+        return self._stop_grace_secs
+
+    def _end_session_before(self) -> None:
+        if self._session is not None and not self._session.is_inherited:
+            super()._end_session_before()
+
+    def _end(self, ending: Ending) -> None:
+        self._hook_graphs.end()
+        super()._end(ending)
+
+    def _join_threads(self, ending: Ending) -> None:
+        """Queue runners are not waited for long where closing the session ends them: one that is to be closed,
+        or that they alone keep from ending."""
+        may_close = ending.to_close is None and not ending.ignore_live_threads and ending.raises
+        may_close = may_close and self._waits_for_gradients(ending.session)
+        if not ending.raises:  # the program's own are left to `stop`
+            ending.threads = self._services.timers | frozenset(filter(is_queue_runner, ending.threads))
+        closes = ending.to_close is not None or may_close or not ending.raises
+        wait = join_before_closing if closes else join
+        wait(ending.threads, ending.deadline)
+        left = {thread for thread in ending.threads if thread.is_alive()}
+        runners = set(filter(is_queue_runner, left))
+        if may_close and runners and left == runners:
+            _logger.info("Queue runners alone are left: the session is closed, which ends them")
+            ending.to_close = ending.session
+        if ending.to_close is not None:
+            left -= runners
+        ending.stragglers += [thread.name for thread in left]
+
+    def _waits_for_gradients(self, session: ManagedSession | None) -> bool:
+        """True for a remote session with a queue runner that nothing ends but closing it."""
+        if session is None or not session.sess_str:
+            return False
+        return any(op.type.endswith("AccumulatorTakeGradient") for op in self._graph.get_operations())
+
+    def _closed_by_program(self, session: ManagedSession, error: BaseException | None) -> None:
+        """The program closes the session itself, before `stop` or instead of it: it ends here, still open.
+
+        Its own threads, the writer and the first error are left to `stop`. Called with the error that the
+        program closes it for.
+        """
+        if session is not self._session:
+            return
+        interrupt = None if isinstance(error, tf.errors.OutOfRangeError) else error
+        ending = Ending(self._grace_secs, close_summary_writer=False, interrupt=interrupt, raises=False)
+        self._end(ending)
+
+    def _tell_of_stop(self, ending: Ending) -> None:
+        if isinstance(self._coord.error, SessionLostError):
+            self.send(signals.session_lost, events.SessionLost(self._coord.error))
+        super()._tell_of_stop(ending)
+
+    def _close_session(self, ending: Ending) -> None:
+        close_session(ending.to_close, ending.threads, ending.deadline)
+
+
+def close_session(session: Any, threads: Iterable[threading.Thread] = (), deadline: float = 0.0) -> None:
+    """Close the session, if there is one, and wait for the threads that this ends."""
+    if session is None:
+        return
+    try:
+        session.close()
+    except Exception:  # as in TensorFlow: the session is gone either way
+        _logger.debug("Closing the session failed", exc_info=True)
+    join(threads, max(deadline, time.monotonic() + _CLOSED_SECS))

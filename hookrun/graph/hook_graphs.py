@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hookrun.runtime.hook import Hook
+from hookrun.runtime.runtime import Runtime
+from hookrun.runtime.session import TrainingSession
 from hookrun.signals import check_ran
-
-if TYPE_CHECKING:
-    from hookrun.graph.session import ManagedSession
-    from hookrun.graph.supervisor import Supervisor
-    from hookrun.runtime.hook import Hook
 
 __all__ = ["HookGraphs"]
 
@@ -25,12 +23,12 @@ class HookGraphs:
 
     def __init__(self) -> None:
         self._made: list[tuple[Hook, dict[str, Any]]] = []
-        self._session: ManagedSession | None = None
+        self._session: TrainingSession | None = None
 
-    def set_up(self, hook: Hook, supervisor: Supervisor) -> None:
+    def set_up(self, hook: Hook, runtime: Runtime) -> None:
         """Have `hook` add its ops to the graph, which is the default one."""
         before = dict(vars(hook))
-        check_ran(hook.setup_graph, hook.setup_graph(supervisor))  # type: ignore[func-returns-value]
+        check_ran(hook.setup_graph, hook.setup_graph(runtime))  # type: ignore[func-returns-value]
         made = {name: value for name, value in vars(hook).items() if before.get(name) is not value}
         hook._made_in_graph = made
         self._made.append((hook, made))
@@ -53,7 +51,7 @@ class HookGraphs:
     def _is_in_session(self) -> bool:
         return self._session is not None and not self._session.closed
 
-    def begin(self, session: ManagedSession, hooks: Iterable[Hook]) -> None:
+    def begin(self, session: TrainingSession, hooks: Iterable[Hook]) -> None:
         """A session begins, of which `hooks` are told."""
         self._session = session
         for hook in hooks:

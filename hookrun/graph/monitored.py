@@ -12,12 +12,15 @@ from typing import Any
 import tensorflow as tf
 
 from hookrun import events
+from hookrun.graph.graph_ops import USE_DEFAULT, find_global_step
+from hookrun.graph.graph_runtime import GraphRuntime
 from hookrun.graph.plans import Listeners, Variant
 from hookrun.graph.run_hooks import Run, RunHooks
-from hookrun.graph.supervisor import Supervisor
+from hookrun.graph.steps import StepOps
 from hookrun.graph.training_steps import TrainingSteps
-from hookrun.runtime.bus import checked_hooks
 from hookrun.runtime.hook import Hook
+from hookrun.runtime.session import Ending
+from hookrun.runtime.subscriber import checked_hooks
 
 __all__ = ["as_session_run_hook"]
 
@@ -64,12 +67,12 @@ class _MonitoredHooks(tf.compat.v1.train.SessionRunHook):
     def __init__(self, hooks: list[Hook], logdir: str | os.PathLike[str] | None) -> None:
         self._hooks = hooks
         self._logdir = logdir
-        self._supervisor: _MonitoredSupervisor | None = None
+        self._supervisor: _MonitoredRuntime | None = None
 
     def begin(self) -> None:
         graph = tf.compat.v1.get_default_graph()
         if self._supervisor is None or self._supervisor.graph is not graph:
-            self._supervisor = _MonitoredSupervisor(self._hooks, self._logdir)
+            self._supervisor = _MonitoredRuntime(self._hooks, self._logdir)
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         assert self._supervisor is not None
@@ -88,46 +91,47 @@ class _MonitoredHooks(tf.compat.v1.train.SessionRunHook):
         self._supervisor.stop()
 
 
-class _MonitoredSupervisor(Supervisor):
-    """The Supervisor of hooks in a session that a `MonitoredSession` makes, runs and closes."""
+class _MonitoredRuntime(GraphRuntime):
+    """The training of hooks in a session that a `MonitoredSession` makes, runs and closes."""
 
     _training_steps: _MonitoredSteps
-    _not_sent = frozenset({"summary_due", "checkpoint_due", "checkpoint_saving", "checkpoint_saved"})
 
     def __init__(self, hooks: list[Hook], logdir: str | os.PathLike[str] | None) -> None:
         super().__init__(
-            ready_op=None,
-            ready_for_local_init_op=None,
-            init_op=None,
-            local_init_op=None,
-            saver=None,
-            summary_op=None,
-            save_summaries_secs=0,
-            save_model_secs=0,
+            tf.compat.v1.get_default_graph(),
+            is_chief=True,
             logdir=logdir,
-            hooks=hooks,
+            checkpoint_basename="model.ckpt",
+            save_summaries_secs=0,
+            save_summaries_steps=None,
+            save_model_secs=0,
+            save_model_steps=None,
+            stop_grace_secs=120,
         )
-
-    def _finalize_graph(self) -> None:
-        """Left to the `MonitoredSession`: other hooks add their ops yet."""
-
-    def _make_training_steps(self, sess: Any) -> TrainingSteps:
-        self._training_steps = _MonitoredSteps(
-            self, self._step_ops, self._gate, RunHooks(self, self._coord), False
-        )
-        return self._training_steps
+        self._global_step = find_global_step(USE_DEFAULT)
+        self._set_up_hooks(hooks)
+        self._step_ops = StepOps(self._graph, self._global_step)
+        self._open_event_log(None, is_default=True)
+        for hook in hooks:
+            self._subscribe(hook)
 
     def begin(self, session: Any) -> None:
         self._end_session_before()  # another hook failed when it was told of that
+        self._hook_graphs.check_free(self._own_hooks)
         self._coord.clear_stop()
-        if self._summary_writer is not None:
-            self._summary_writer.reopen()
-            self._writer_open = True
-        with self._graph.as_default():
-            self._begin(session, start_standard_services=False, made=None)
+        self._event_log.reopen()
+        self._training_steps = _MonitoredSteps(
+            self, self._graph, self._step_ops, self._gate, RunHooks(self, self._coord), False
+        )
+        with self._context():
+            self._begin_in_graph(session, self._training_steps, lambda: None)
         session.close = functools.partial(self._close, session.close)  # after an error there is no `end`
         if isinstance(self._coord.error, Exception):
             self.stop()  # and no `close` either: it raises the error
+
+    def stop(self) -> None:
+        """End the session; raise its first error."""
+        self._end(Ending(self._grace_secs))
 
     def _close(self, close: Callable[[], None]) -> None:
         error = sys.exc_info()[1]

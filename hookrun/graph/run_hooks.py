@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from hookrun.graph import tf_internals
 from hookrun.graph.plans import leaves_of
-from hookrun.runtime.hook import Hook, overrides
+from hookrun.runtime.hook import Hook
+from hookrun.runtime.subscriber import overrides
 from hookrun.runtime.subscriptions import Subscription
 from hookrun.signals import Signal
 

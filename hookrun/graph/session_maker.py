@@ -9,13 +9,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import tensorflow as tf
 
 from hookrun.checkpoints import restore
-from hookrun.cluster import target_of
 from hookrun.graph import tf_internals
+from hookrun.graph.graph_ops import GraphOps
+from hookrun.graph.graph_runtime import GraphRuntime
 from hookrun.graph.recovery import (
     LOST,
     CallersThread,
@@ -29,10 +30,7 @@ from hookrun.graph.recovery import (
 from hookrun.graph.run_identity import CLOSE_SECS, RunMark, short_session
 from hookrun.graph.training_steps import as_int
 
-if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
-
-__all__ = ["How", "Made", "SessionMaker", "step_of"]
+__all__ = ["How", "Made", "SessionMaker", "step_of", "target_of"]
 
 _logger = logging.getLogger(__name__)
 
@@ -67,7 +65,9 @@ class SessionMaker:
     model is looked for.
 
     Args:
-      supervisor: The Supervisor.
+      runtime: The training.
+      ops: The ops of its graph.
+      session_manager: The `tf.compat.v1.train.SessionManager` that makes them.
       master: The TensorFlow master, as for `Supervisor.managed_session`.
       config: Optional `tf.compat.v1.ConfigProto`.
       max_wait_secs: The bound, in seconds from now.
@@ -77,16 +77,19 @@ class SessionMaker:
 
     def __init__(
         self,
-        supervisor: Supervisor,
+        runtime: GraphRuntime,
+        ops: GraphOps,
+        session_manager: Any,
         master: str,
         config: Any,
         max_wait_secs: float,
         recovery_wait_secs: float,
         making: threading.Lock,
     ) -> None:
-        self._supervisor = supervisor
+        self._runtime = runtime
+        self._ops = ops
         self._making = making
-        self._manager = supervisor.session_manager
+        self._manager = session_manager
         self._config = config
         self._is_custom = type(self._manager) is not tf.compat.v1.train.SessionManager
         self._master = master if self._is_custom else target_of(master)
@@ -133,11 +136,11 @@ class SessionMaker:
         self._deadline = time.monotonic() + self._max_wait_secs
 
     def _pause(self, secs: float) -> None:
-        if self._supervisor.coord.wait_for_stop(secs):
+        if self._runtime.coord.wait_for_stop(secs):
             self._raise_stopped()
 
     def _raise_stopped(self) -> NoReturn:
-        raise self._supervisor.coord.error or StoppedWaitingError(self._missing)
+        raise self._runtime.coord.error or StoppedWaitingError(self._missing)
 
     def prepare(
         self,
@@ -160,8 +163,8 @@ class SessionMaker:
           SessionLostError: If a task went away meanwhile.
           Exception, StoppedWaitingError: As `wait`.
         """
-        supervisor = self._supervisor
-        marked = self._remote and run_id is not None and supervisor.global_step is not None
+        runtime = self._runtime
+        marked = self._remote and run_id is not None and runtime.global_step is not None
         callers_thread = CallersThread()
         errors_of_init_fn: list[Exception] = []
 
@@ -175,7 +178,7 @@ class SessionMaker:
                 raise
 
         def prepare() -> Made:
-            mark = RunMark(self._master, self._config, supervisor.global_step) if marked else None
+            mark = RunMark(self._master, self._config, runtime.global_step) if marked else None
             if mark is not None and run_id is not None and mark.read() == run_id():
                 adopted = self._adopt(checkpoint)
                 if adopted is not None:
@@ -184,9 +187,9 @@ class SessionMaker:
                 mark.write("")  # what is half restored is nobody's
             session = self._manager.prepare_session(
                 self._master,
-                init_op=supervisor.init_op,
-                saver=supervisor.saver,
-                **restore.session_source(supervisor.logdir, checkpoint),
+                init_op=self._ops.init_op,
+                saver=self._ops.saver,
+                **restore.session_source(runtime.logdir, checkpoint),
                 wait_for_checkpoint=wait_for_checkpoint,
                 max_wait_secs=self._max_wait_secs,
                 config=self._config,
@@ -211,8 +214,8 @@ class SessionMaker:
             session = self._manager.wait_for_session(self._master, config=self._config, max_wait_secs=0)
         except tf.errors.DeadlineExceededError:
             return None
-        step = as_int(session.run(self._supervisor.global_step))
-        if checkpoint is not None and step < step_of(checkpoint, self._supervisor.global_step):
+        step = as_int(session.run(self._runtime.global_step))
+        if checkpoint is not None and step < step_of(checkpoint, self._runtime.global_step):
             session.close()
             return None
         _logger.info("The live model is adopted at step %d", step)
@@ -237,10 +240,9 @@ class SessionMaker:
             return None, f"a task went away: {error.message}"
 
     def _uninitialized(self) -> str:
-        supervisor = self._supervisor
         names: list[str] = []
-        with short_session(self._master, supervisor.graph, self._config) as session:
-            for ready_op in (supervisor.ready_for_local_init_op, supervisor.ready_op):
+        with short_session(self._master, self._runtime.graph, self._config) as session:
+            for ready_op in (self._ops.ready_for_local_init_op, self._ops.ready_op):
                 if ready_op is not None and not names:
                     names = [name.decode() for name in session.run(ready_op)]
         more = f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
@@ -258,7 +260,7 @@ class SessionMaker:
         waiter = callers_thread or CallersThread()
 
         def call_in_graph() -> Any:
-            with self._supervisor.graph.as_default():
+            with self._runtime.graph.as_default():
                 self._connect()
                 with self._making:
                     waiter.call(lambda: None)  # raises if nobody waits any more
@@ -270,7 +272,7 @@ class SessionMaker:
 
         def say_what_is_missing() -> None:
             nonlocal next_line
-            if self._supervisor.coord.should_stop():
+            if self._runtime.coord.should_stop():
                 self._raise_stopped()
             if time.monotonic() >= next_line:
                 self._missing = self.silent() or _NOTHING_SILENT
@@ -298,7 +300,7 @@ class SessionMaker:
             session.run(nothing)
 
     def _is_lost(self, error: tf.errors.OpError) -> bool:
-        return self._remote and is_lost(error, self._supervisor.graph)
+        return self._remote and is_lost(error, self._runtime.graph)
 
     def _close_sessions_of(self, error: tf.errors.OpError) -> None:
         """Close the sessions that `error` was raised in: whoever let go of the last one would block."""
@@ -309,7 +311,7 @@ class SessionMaker:
             if isinstance(value, tf.compat.v1.Session)
         }
         for session in sessions.values():
-            if self._remote and session.graph is self._supervisor.graph:
+            if self._remote and session.graph is self._runtime.graph:
                 close_within(CLOSE_SECS, session.close)
 
     def _too_late(self, missing: str) -> tf.errors.DeadlineExceededError:
@@ -339,6 +341,23 @@ class SessionMaker:
                 name = f"/job:{job.name}/task:{index}"
                 if not filters or any(each in (f"/job:{job.name}", name) for each in filters):
                     yield name, address
+
+
+def target_of(master: str) -> str:
+    """What a session connects to for a `master`: for "local" a server in this process, the same each time.
+
+    Args:
+      master: A master as for `Supervisor.managed_session`.
+
+    Returns:
+      The target of a `tf.compat.v1.Session`; for anything but "local", `master` itself.
+    """
+    return _local_server().target if master == "local" else master
+
+
+@functools.cache
+def _local_server() -> Any:
+    return tf.distribute.Server.create_local_server()
 
 
 def step_of(checkpoint: str, global_step: Any) -> int:

@@ -1,4 +1,4 @@
-"""Supervisor: TensorFlow's constructor and methods, and the bus that the hooks are subscribed to."""
+"""Supervisor: TensorFlow's constructor, properties and methods, for a training in a v1 graph."""
 
 from __future__ import annotations
 
@@ -7,60 +7,32 @@ import functools
 import logging
 import os
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 
-from hookrun import events, signals, writers
-from hookrun.checkpoints import restore
-from hookrun.checkpoints.directory import undo_interrupted_save
+from hookrun import signals, writers
 from hookrun.graph.block import Block, ended_at_exit
 from hookrun.graph.graph_ops import USE_DEFAULT, GraphOps, find_global_step, is_default
-from hookrun.graph.hook_graphs import HookGraphs
 from hookrun.graph.overrides import warn_of_overrides
-from hookrun.graph.plans import leaves_of
 from hookrun.graph.prepared import InlineSteps
-from hookrun.graph.recovery import Recoveries, SessionLostError, StoppedWaitingError
-from hookrun.graph.restored_shapes import check_shapes
-from hookrun.graph.run_identity import run_id_of
-from hookrun.graph.session import ManagedSession, manage
-from hookrun.graph.session_maker import Made, SessionMaker, step_of
+from hookrun.graph.session_maker import SessionMaker
+from hookrun.graph.sessions import MAX_WAIT_SECS, GraphSessions
 from hookrun.graph.steps import StepOps
-from hookrun.graph.training_steps import TrainingSteps, as_int
-from hookrun.hooks import CheckpointHook, Hook, QueueRunnerHook, StepCounterHook, SummaryHook
-from hookrun.numeric import checked_int
-from hookrun.runtime import hook_state
-from hookrun.runtime.arguments import check_secs, check_steps, check_summary, make_logdir
-from hookrun.runtime.bus import Bus, checked_hooks
-from hookrun.runtime.coordinator import Coordinator
-from hookrun.runtime.gate import StepGate
-from hookrun.runtime.hook_state import HookState
-from hookrun.runtime.services import Schedule, Services, is_queue_runner, join, join_before_closing
-from hookrun.runtime.subscriptions import Subscription
-from hookrun.runtime.timers import TimerThread
+from hookrun.hooks import CheckpointHook, QueueRunnerHook, StepCounterHook, SummaryHook
+from hookrun.runtime.arguments import check_secs, make_logdir
+from hookrun.runtime.hook import Hook
+from hookrun.runtime.subscriber import checked_hooks
+from hookrun.runtime.timers import start_loop
 from hookrun.writers.earlier_events import holds_events
 
 __all__ = ["Supervisor"]
 
 _logger = logging.getLogger(__name__)
 
-_MAX_WAIT_SECS = 7200
-"""How long a session is waited for, unless told otherwise."""
 
-_LOST_GRACE_SECS = 4.0
-"""How long threads are given to stop when their session is lost."""
-
-_CLOSED_SECS = 1.0
-"""How long threads are waited for, at least, that a closed session ends."""
-
-_BROKEN_OFF = (tf.errors.CancelledError, tf.errors.OutOfRangeError)
-"""What a step raises that waits for input when the training is stopped."""
-
-
-class Supervisor(Bus):
+class Supervisor(GraphSessions):
     """A training helper that checkpoints models, computes summaries, and tells hooks about it.
 
     A drop-in replacement for `tf.compat.v1.train.Supervisor`:
@@ -82,9 +54,6 @@ class Supervisor(Bus):
 
     USE_DEFAULT = USE_DEFAULT
     """Passed for `ready_op`, `init_op`, `summary_op`, `saver`, ... to have the default."""
-
-    _not_sent: ClassVar[frozenset[str]] = frozenset()
-    """The names of signals that this one never sends."""
 
     def __init__(
         self,
@@ -166,65 +135,40 @@ class Supervisor(Bus):
             raise RuntimeError("Supervisors are incompatible with eager execution.")
         if graph is not None and not isinstance(graph, tf.Graph):
             raise TypeError(f"graph must be a tf.Graph or None, not {graph!r}")
-        if logdir is not None and not isinstance(logdir, (str, os.PathLike)):
-            raise TypeError(f"logdir must be a path or None, not {logdir!r}")
-        if not isinstance(checkpoint_basename, (str, os.PathLike)):
-            raise TypeError(f"checkpoint_basename must be a str, not {checkpoint_basename!r}")
         if saver is not None and not is_default(saver) and not callable(getattr(saver, "save", None)):
             raise TypeError(f"saver must be a tf.compat.v1.train.Saver or None, not {saver!r}")
         if init_fn is not None and not callable(init_fn):
             raise TypeError(f"init_fn must be callable as init_fn(session), not {init_fn!r}")
         if init_fn is not None:
             signals.check_runs("init_fn", init_fn)
-        check_secs(
-            save_summaries_secs=save_summaries_secs or 0,
-            save_model_secs=save_model_secs or 0,
-            recovery_wait_secs=recovery_wait_secs or 0,
-            stop_grace_secs=stop_grace_secs,
-        )
-        check_steps(save_summaries_steps=save_summaries_steps, save_model_steps=save_model_steps)
-        super().__init__(Coordinator(), is_chief)
-        warn_of_overrides(type(self))
         if inline_steps not in (False, True, "auto"):
             raise ValueError(f"inline_steps must be True, False or 'auto', not {inline_steps!r}")
-        self._inline_steps: InlineSteps = inline_steps
-        self._adopt_live_model = adopt_live_model
-        self._run_id: str | None = None
-        self._recovering = False
-        self._keeps_first_state = False
-        self._first_state: HookState | None = None
-        self._making = threading.Lock()
-        self._recovery_wait_secs = float(recovery_wait_secs or 0.0)
-        self._graph = tf.compat.v1.get_default_graph() if graph is None else graph
-        self._init_feed_dict = init_feed_dict
-        self._init_fn = init_fn
-        self._stop_grace_secs = float(stop_grace_secs)
-        self._logdir = os.fspath(logdir) if is_chief and logdir else None
-        self._save_path = os.path.join(self._logdir, checkpoint_basename) if self._logdir else None
-        self._save_summaries_secs = save_summaries_secs if is_chief else None
-        self._save_model_secs = save_model_secs if is_chief else None
-        self._save_summaries_steps = save_summaries_steps if is_chief else None
-        self._save_model_steps = save_model_steps if is_chief else None
-
-        self._gate = StepGate()
-        self._metrics: dict[str, float] = {}
-        self._session: ManagedSession | None = None
-        self._made: Made | None = None
-        self._maker: SessionMaker | None = None
-        self._services = Services(self, ())
+        check_secs(recovery_wait_secs=recovery_wait_secs or 0)
+        super().__init__(
+            tf.compat.v1.get_default_graph() if graph is None else graph,
+            is_chief=is_chief,
+            logdir=logdir,
+            checkpoint_basename=checkpoint_basename,
+            save_summaries_secs=save_summaries_secs,
+            save_summaries_steps=save_summaries_steps,
+            save_model_secs=save_model_secs,
+            save_model_steps=save_model_steps,
+            stop_grace_secs=stop_grace_secs,
+            recovery_wait_secs=float(recovery_wait_secs or 0.0),
+            init_feed_dict=init_feed_dict,
+            init_fn=init_fn,
+            inline_steps=inline_steps,
+            adopt_live_model=adopt_live_model,
+        )
+        warn_of_overrides(type(self))
         self._is_starting = False
-        self._leaving: Block | None = None
-        self._graph_written = False
-        self._hook_graphs = HookGraphs()
 
         given = checked_hooks(hooks)
-        self._owns_summary_writer = is_default(summary_writer)
-        if summary_writer is not None and not self._owns_summary_writer:
+        if summary_writer is not None and not is_default(summary_writer):
             writers.file_writer(summary_writer)  # raises for what is no writer
         with self._graph.as_default():
             self._global_step = find_global_step(global_step)
-            for hook in given:
-                self._hook_graphs.set_up(hook, self)
+            self._set_up_hooks(given)
             self._ops = GraphOps(
                 ready_op=ready_op,
                 ready_for_local_init_op=ready_for_local_init_op,
@@ -246,29 +190,17 @@ class Supervisor(Bus):
         self._session_manager = session_manager
         self._verify_devices()
 
-        if not is_chief:
-            self._summary_writer = None
-        elif self._owns_summary_writer:
-            if self._logdir:
-                make_logdir(self._logdir)
-            self._summary_writer = writers.EventFileWriter(self._logdir) if self._logdir else None
-        else:
-            self._summary_writer = summary_writer
-        self._writer_open = True
-        self._follows_a_run = self._logdir is not None and holds_events(self._summary_writer, self._logdir)
+        self._open_event_log(summary_writer, is_default(summary_writer))
+        self._follows_a_run = self._logdir is not None and holds_events(self.summary_writer, self._logdir)
 
         for hook in (*given, *self._default_hooks(given)):
             self._subscribe(hook)
         self._finalize_graph()
 
-    def _finalize_graph(self) -> None:
-        self._graph.finalize()
-        self._finalized_size = len(self._graph.get_operations())
-
     def _default_hooks(self, given: Sequence[Hook]) -> Iterator[Hook]:
         """The standard services that the arguments ask for, without those that `given` replaces."""
         services = self._is_chief and self._logdir is not None
-        summaries = self._summary_writer is not None and (
+        summaries = self.summary_writer is not None and (
             self._save_summaries_secs or self._save_summaries_steps
         )
         checkpoints = self._ops.saver is not None and (self._save_model_secs or self._save_model_steps)
@@ -291,29 +223,9 @@ class Supervisor(Bus):
                 raise ValueError(f"When using replicas, all Variables must have their device set: {op}")
 
     @property
-    def is_chief(self) -> bool:
-        """True if this is a chief supervisor."""
-        return self._is_chief
-
-    @property
     def session_manager(self) -> Any:
         """The `SessionManager` used by the Supervisor."""
         return self._session_manager
-
-    @property
-    def coord(self) -> Coordinator:
-        """The `Coordinator` used by the Supervisor; useful to run further threads during the training."""
-        return self._coord
-
-    @property
-    def graph(self) -> tf.Graph:
-        """The `tf.Graph` of the model."""
-        return self._graph
-
-    @property
-    def logdir(self) -> str | None:
-        """The directory of checkpoints and event files; None without one, and on a non-chief."""
-        return self._logdir
 
     @property
     def init_op(self) -> Any:
@@ -336,71 +248,14 @@ class Supervisor(Bus):
         return self._ops.ready_for_local_init_op
 
     @property
-    def summary_writer(self) -> Any:
-        """The writer of the events, as it was given; None on a non-chief and where there is none."""
-        return self._summary_writer
-
-    @property
     def summary_op(self) -> Any:
         """The tensor that returns the summaries, or None."""
         return self._ops.summary_op
 
     @property
-    def save_summaries_secs(self) -> float | None:
-        """Seconds between summaries; None on a non-chief."""
-        return self._save_summaries_secs
-
-    @property
-    def global_step(self) -> Any:
-        """The tensor or variable of the global step, or None."""
-        return self._global_step
-
-    @property
     def saver(self) -> Any:
         """The `Saver`, or None."""
         return self._ops.saver
-
-    @property
-    def save_model_secs(self) -> float | None:
-        """Seconds between checkpoints; None on a non-chief."""
-        return self._save_model_secs
-
-    @property
-    def save_path(self) -> str | None:
-        """The path of the checkpoints without their step; None without a `logdir`."""
-        return self._save_path
-
-    @property
-    def services_started(self) -> bool:
-        """True while the standard services of a session run."""
-        return self._services.started
-
-    @property
-    def global_step_advances(self) -> bool:
-        """True when a run of this graph can advance the global step."""
-        return self._step_ops.counts_global_step and bool(self._step_ops)
-
-    @property
-    def _own_hooks(self) -> list[Hook]:
-        """The hooks that are told of its sessions."""
-        return [hook for hook in self.hooks if self._is_chief or not hook.chief_only]
-
-    @property
-    def in_training_step(self) -> bool:
-        """True on a thread that is in a training step, from before its run until its hooks have been told."""
-        return self._gate.held
-
-    def _connect(self, subscription: Subscription, owner: object) -> None:
-        """Connect a receiver; during a session its schedule starts now, and its timer if it needs one."""
-        if subscription.fetches is not None:
-            self._check_fetches(subscription.name, subscription.fetches)
-        if self._session is not None and subscription.signal is signals.step:
-            self._session.catch_up()
-        super()._connect(subscription, owner)
-        if self._session is None:
-            return
-        subscription.start(self._session.last_step)
-        self._services.start_timers()
 
     def _subscribe(self, hook: Hook) -> None:
         if self._is_chief and isinstance(hook, CheckpointHook):
@@ -409,174 +264,7 @@ class Supervisor(Bus):
                     f"{hook.name} needs a `saver` and a `logdir`, and the Supervisor has not both"
                 )
             make_logdir(self._logdir)
-        self._check_fetches(hook.name, hook._own_fetches)
         super()._subscribe(hook)
-
-    def _check_fetches(self, name: str, fetches: Any) -> None:
-        for fetch in leaves_of(fetches):
-            try:
-                self._graph.as_graph_element(fetch)
-            except (KeyError, TypeError, ValueError) as error:
-                message = f"{name} cannot fetch {fetch!r}: {error}"
-                raise (TypeError if isinstance(error, TypeError) else ValueError)(message) from error
-
-    def read_global_step(self, sess: Any) -> int | None:
-        """Read the global step, in a run that no hook sees.
-
-        Args:
-          sess: A `Session`.
-
-        Returns:
-          The step; None without a global step.
-        """
-        return self.run_with_global_step(sess, ())[1]
-
-    def run_with_global_step(self, sess: Any, fetches: Any) -> tuple[Any, int | None]:
-        """Run `fetches` and read the global step, in one run that no hook sees.
-
-        Args:
-          sess: A `Session`.
-          fetches: Anything that `Session.run` takes.
-
-        Returns:
-          The values of `fetches`, and the step; None without a global step.
-        """
-        step_fetches = [] if self._global_step is None else [self._global_step]
-        values, steps = self.run_without_hooks(sess, (fetches, step_fetches))
-        return values, as_int(steps[0]) if steps else None
-
-    def run_without_hooks(
-        self, sess: Any, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
-    ) -> Any:
-        """Run `fetches` as `tf.compat.v1.Session.run` does: no training step, and no hook sees it.
-
-        Args:
-          sess: A `Session`.
-          fetches, feed_dict, options, run_metadata: As for `Session.run`.
-
-        Returns:
-          What `Session.run` returns.
-        """
-        run = sess.run_without_hooks if isinstance(sess, ManagedSession) else sess.run
-        return run(fetches, feed_dict, options, run_metadata)
-
-    def between_steps(self, timeout_secs: float | None = None) -> AbstractContextManager[bool]:
-        """Return a context manager in whose block no training step runs, and no run that writes variables but
-        local ones.
-
-        What is read of the model inside the block belongs to one step. Runs that go straight to TensorFlow
-        (`run_without_hooks`, `make_callable`, queue runners) and other processes are not held up. Any
-        thread may call this, also one that is told of a step.
-
-        Args:
-          timeout_secs: Seconds to wait for steps that are running; None for as long as they take.
-
-        Returns:
-          A context manager; it yields False when the wait ended before the steps did.
-        """
-        return self._gate.alone(timeout_secs)
-
-    def step_suspended(self) -> AbstractContextManager[bool]:
-        """Return a context manager in whose block the calling thread's training step holds up no save.
-
-        For a hook that waits, when told of a step, for another thread that may be in `between_steps`. Outside
-        of a training step it does nothing. At the end of the block it waits until nobody is between steps.
-
-        Returns:
-          A context manager; its value is False where the thread is in `between_steps` itself, which stays so:
-          wait with a bound then.
-        """
-        return self._gate.suspended()
-
-    def restore(self, sess: Any, checkpoint: str | os.PathLike[str]) -> None:
-        """Go back to a checkpoint within the session, with all that belongs to it, and go on from there.
-
-        The model is restored between two steps, and the state that is saved beside it: the metrics, and that
-        of the hooks and their triggers. The step is that of the checkpoint then, and `session_restored` is
-        sent; schedules, the event file and the ``checkpoint`` file go on from there. What was saved of later
-        steps is kept as long as it would have been, and is not what the next run starts from.
-
-        Any thread may call this, also one that is told of a step. A plain ``sv.saver.restore(sess, path)``
-        is noticed at the next training step: the hooks keep their state then, and the metrics are forgotten.
-
-        Args:
-          sess: The session of the training.
-          checkpoint: The checkpoint's prefix, as `tf.compat.v1.train.Saver.restore` takes it.
-
-        Raises:
-          ValueError: If there is no such checkpoint, no `saver`, or `sess` is another session.
-          tf.errors.DataLossError: If the checkpoint is damaged. The model is as it was, as for
-            tf.errors.InvalidArgumentError: If a variable has another shape or type there than in the graph.
-          Exception: What the saver or a hook raised; the training is stopped then, and nothing is saved.
-        """
-        prefix = os.fspath(checkpoint)
-        if self.saver is None or sess is not self._session:
-            needed = "a saver" if self.saver is None else "the session of the training"
-            raise ValueError(f"restore needs {needed}: {prefix} is not restored")
-        state = restore.readable_state(prefix)
-        check_shapes(self._graph, self.saver, prefix)
-        with self.between_steps(), self._graph.as_default():
-            self._session.catch_up()
-            last_step = self._session.last_step
-            try:
-                with self._run_hooks.unseen():
-                    self.saver.restore(sess, prefix)
-                step = self.read_global_step(sess)
-                self._go_on_from(self._session, last_step if step is None else step, last_step, prefix, state)
-            except Exception as error:
-                self._coord.fail(error)
-                raise
-
-    def _go_on_from(
-        self,
-        session: ManagedSession,
-        step: int,
-        last_step: int,
-        checkpoint: str | None = None,
-        state: HookState | None = None,
-    ) -> None:
-        """The model is that of `step` now, not that of the last one: tell all that count steps."""
-        state = state or HookState()
-        session.go_on_from(step)
-        self._metrics = dict(state.metrics)
-        self._restart_schedules(step)
-        if self._summary_writer is not None and step < last_step:  # TensorBoard drops what was given up
-            log = tf.compat.v1.SessionLog(
-                status=tf.compat.v1.SessionLog.START, msg=f"back from step {last_step} to {step}"
-            )
-            writers.file_writer(self._summary_writer).add_session_log(log, step + 1)
-        _logger.info("The training goes on from step %d; its last one was %d", step, last_step)
-        self.send(signals.session_restored, events.SessionRestored(session, step, last_step, checkpoint))
-        if state:
-            hook_state.load(self.hooks, state)
-
-    def _restart_schedules(self, step: int) -> None:
-        for subscription in tuple(self._subscriptions):
-            subscription.go_on_from(step)
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The last value of each metric that was reported."""
-        return dict(self._metrics)
-
-    def report_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Make the values of metrics known to all hooks, and have them remembered beside each checkpoint.
-
-        Args:
-          metrics: Numbers by name.
-
-        Raises:
-          TypeError: If a value is no number.
-        """
-        for name, value in metrics.items():
-            try:
-                self._metrics[name] = float(value)
-            except (TypeError, ValueError) as error:
-                raise TypeError(f"metric {name!r} must be a number, not {value!r}") from error
-
-    def hook_state(self) -> HookState:
-        """What is to be remembered beside a checkpoint: metrics, and the state of hooks and triggers."""
-        return hook_state.collect(self.hooks, self._metrics)
 
     @contextlib.contextmanager
     def managed_session(
@@ -586,7 +274,7 @@ class Supervisor(Bus):
         start_standard_services: bool = True,
         close_summary_writer: bool = True,
         *,
-        max_wait_secs: float = _MAX_WAIT_SECS,
+        max_wait_secs: float = MAX_WAIT_SECS,
     ) -> Iterator[Any]:
         """Return a context manager for a session that is ready to train, and ended at the block's end.
 
@@ -613,7 +301,7 @@ class Supervisor(Bus):
         """
         block = Block()
         arguments = {"master": master, "config": config, "start_standard_services": start_standard_services}
-        if max_wait_secs != _MAX_WAIT_SECS:  # which the method of a subclass may not know
+        if max_wait_secs != MAX_WAIT_SECS:  # which the method of a subclass may not know
             arguments["max_wait_secs"] = max_wait_secs
         leave = functools.partial(self._leave, block, close_summary_writer)
         with ended_at_exit(block, leave):
@@ -632,135 +320,12 @@ class Supervisor(Bus):
             finally:
                 leave()
 
-    def _fail_block(self, block: Block, error: Exception) -> None:
-        """Stop the training because of an error in a block, or while its session was made."""
-        first = self._coord.error
-        both_lost = isinstance(first, SessionLostError) and isinstance(error, SessionLostError)
-        self.request_stop(error)
-        if block.session is None:
-            self._coord.fail(error)  # an `OutOfRangeError` was no end of input
-            return
-        if isinstance(first, Exception) and first is not error and not both_lost:
-            _logger.error("After the training had failed, so did its loop", exc_info=error)
-        if isinstance(first, events.INTERRUPTS) and not isinstance(error, _BROKEN_OFF):
-            self._coord.fail(error)
-
-    def _leave(self, block: Block, close_summary_writer: bool) -> None:
-        """End what a block began, by `stop`, which a subclass may override."""
-        if not block.leave():
-            return
-        if block.session is None:
-            block.session = self._session
-        self._leaving = block
-        try:
-            self.stop(close_summary_writer=close_summary_writer)
-        finally:
-            self._leaving = None
-            _close(block.session, (), 0.0)  # where an overriding `stop` has not
-
-    def train(
-        self,
-        step_fn: Callable[[Any], object],
-        *,
-        master: str = "",
-        config: Any = None,
-        max_wait_secs: float = _MAX_WAIT_SECS,
-        max_recoveries: int = 10,
-        recovery_period_secs: float = 3600,
-    ) -> None:
-        """Call `step_fn` with a managed session until a stop is requested; recover it when it is lost.
-
-        ```python
-        sv.train(lambda sess: sess.run(train_op), master=server.target, config=config)
-        ```
-
-        When a worker or a parameter server goes away, the session ends: `signals.session_lost` and
-        `signals.stop` are sent, and nothing is saved. After a wait that grows with each recovery, a new one
-        is made, as by `managed_session`, with timers, queue runners and prepared runs of its own;
-        `signals.session_created` and then `signals.session_recovered` are sent, and the training goes on. The
-        state of the hooks is that of the model: restored with a checkpoint, kept where the model was adopted,
-        that of the beginning where it was initialized. A step that broke off is not made up for.
-
-        Errors of `step_fn`, of a hook or of a service end the training, also an `AbortedError` that they
-        raise themselves.
-
-        Args:
-          step_fn: Called as ``step_fn(session)``, on the caller's thread.
-          master, config: As for `managed_session`.
-          max_wait_secs: Seconds to wait for each session at most.
-          max_recoveries: How often within `recovery_period_secs` the session is recovered; 0 for never.
-          recovery_period_secs: Seconds.
-
-        Raises:
-          SessionLostError: If the session was lost after `max_recoveries`, or a stop was requested before
-            or during the wait for a new one: what was not saved is lost. A stop that is requested while the
-            first session is waited for ends this without an error.
-          tf.errors.DeadlineExceededError: If there was no session after `max_wait_secs`.
-          Exception: The first error of the training.
-          TypeError, ValueError: If an argument is not what it should be; the message says which.
-        """
-        if not callable(step_fn):
-            raise TypeError(f"step_fn must be callable as step_fn(session), not {step_fn!r}")
-        signals.check_runs("step_fn", step_fn)
-        check_secs(max_wait_secs=max_wait_secs, recovery_period_secs=recovery_period_secs)
-        at_most = checked_int("max_recoveries", max_recoveries, "a number, 0 or more", least=0)
-        recoveries = Recoveries(at_most, recovery_period_secs)
-        self._first_state, self._keeps_first_state = None, bool(master)
-        last_step: int | None = None
-        while True:
-            sess: ManagedSession | None = None
-            try:
-                with self.managed_session(master, config, max_wait_secs=max_wait_secs) as sess:
-                    self._recovering = False
-                    if master:  # told of each step, the session knows the last one when it is lost
-                        self._connect(_step_keeper(), owner=sess)
-                    if last_step is not None:
-                        self._tell_of_recovery(sess, last_step)
-                    while not self.should_stop():
-                        signals.check_ran(step_fn, step_fn(sess))
-                return
-            except SessionLostError as error:
-                lost = error
-            except StoppedWaitingError as stopped:
-                if not self._recovering:
-                    return
-                raise SessionLostError(stopped) from None
-            finally:
-                self._recovering = False
-            if sess is not None:
-                last_step = max(sess.last_step, last_step or 0)
-            secs = recoveries.next_wait_secs(lost)
-            if self._coord.stop_requested:
-                raise lost
-            self._coord.clear_stop()
-            if self._coord.wait_for_stop(secs):
-                raise self._coord.error or lost
-            self._recovering = True
-            del lost, sess  # with what its traceback holds
-
-    def _tell_of_recovery(self, sess: ManagedSession, last_step: int) -> None:
-        assert self._made is not None and self._first_state is not None
-        _, how, checkpoint = self._made
-        with self._graph.as_default():
-            if how == "initialized":
-                hook_state.load(self.hooks, self._first_state)
-                self._metrics = dict(self._first_state.metrics)
-            step, lost = self.read_global_step(sess), None
-            if step is not None:  # by now, other workers may have trained
-                if how == "restored" and checkpoint is not None:
-                    back_at = step_of(checkpoint, self._global_step)
-                else:
-                    back_at = sess.last_step
-                lost = max(0, last_step - back_at)
-            _logger.warning("The session is back at step %s, its model %s; steps lost: %s", step, how, lost)
-            self.send(signals.session_recovered, events.SessionRecovered(sess, step, how, lost))
-
     def prepare_or_wait_for_session(
         self,
         master: str = "",
         config: Any = None,
         wait_for_checkpoint: bool = False,
-        max_wait_secs: float = _MAX_WAIT_SECS,
+        max_wait_secs: float = MAX_WAIT_SECS,
         start_standard_services: bool = True,
     ) -> Any:
         """Make a session whose model is ready to be used.
@@ -797,183 +362,28 @@ class Supervisor(Bus):
         if not self._recovering:  # else a stop that was requested meanwhile is kept
             self._coord.clear_stop()
         self._warn_of_added_ops()
-        if self._summary_writer is not None:
-            writers.file_writer(self._summary_writer).reopen()
-            self._writer_open = True
-        checkpoint: str | None = None
-        maker = SessionMaker(
-            self, master, config, float(max_wait_secs), self._recovery_wait_secs, self._making
+        self._event_log.reopen()
+        maker = self._maker = SessionMaker(
+            self,
+            self._ops,
+            self._session_manager,
+            master,
+            config,
+            float(max_wait_secs),
+            self._recovery_wait_secs,
+            self._making,
         )
-        self._maker = maker
         with self._graph.as_default():
-            if self._is_chief:
-                save_path = self._save_path if self.saver is not None else None
-                if save_path is not None:
-                    undo_interrupted_save(save_path)
-                    checkpoint = restore.newest_intact(save_path)
-                if save_path is not None and wait_for_checkpoint and checkpoint is None:
-                    maker.wait_for_checkpoint(os.path.dirname(save_path))
-                    checkpoint = restore.newest_intact(save_path)
-                    wait_for_checkpoint = checkpoint is not None
-                restores_itself = type(self._session_manager) is not tf.compat.v1.train.SessionManager
-                if checkpoint is not None and not restores_itself:
-                    check_shapes(self._graph, self.saver, checkpoint)
-                run_id = self._known_run_id if self._adopt_live_model else None
-                made = maker.prepare(
-                    checkpoint, run_id, wait_for_checkpoint, self._init_feed_dict, self._init_fn
-                )
-                self._write_graph()
-            else:
-                made = maker.wait()
-            sess = made.session
-            self._begin(sess, start_standard_services, made)
-            if self._coord.error is not None:
-                self._end(None, self._owns_summary_writer, False, to_close=self._session)
-            if start_standard_services:
+            made = self._made_by_chief(maker, wait_for_checkpoint) if self._is_chief else maker.wait()
+            self._begin_session(made.session, start_standard_services, made)
+            if self._coord.error is None and start_standard_services:
                 try:
-                    self._start_as_asked(sess)
+                    self._start_as_asked(made.session)
                 except Exception as error:
                     self._coord.fail(error)
-                    self._end(None, self._owns_summary_writer, False, to_close=self._session)
-        return sess
-
-    def _start_as_asked(self, sess: Any) -> None:
-        """Start what a subclass may start in its own way: the standard services, then the queue runners."""
-        if self._is_chief:
-            _logger.info("Starting standard services.")
-            self._is_starting = True
-            try:
-                self.start_standard_services(sess)
-            finally:
-                self._is_starting = False
-        for start in self._services.to_start_last:
-            start()
-
-    def after_services(self, start: Callable[[], object]) -> None:
-        """Have `start` called once the standard services of the session that is being made are started.
-
-        For a hook that is told of `session_created` where `start_standard_services` is set.
-        """
-        self._services.to_start_last.append(start)
-
-    def _known_run_id(self) -> str:
-        if self._run_id is None:
-            self._run_id = run_id_of(self._logdir)
-        return self._run_id
-
-    def _end_session_before(self) -> None:
-        """End the session that was not stopped, if there is one; its errors are not those of the next one."""
-        if self._session is None or self._session.is_inherited:
-            return
-        _logger.warning("A new session begins, and the one before was not stopped: its services end now")
-        reason = RuntimeError("a new session began before stop() was called")
-        try:
-            self._end(None, False, True, interrupt=reason)
-        except Exception as error:
-            _logger.error("The session before ended with an error", exc_info=error)
-        self._coord.clear_stop()
-
-    def _warn_of_added_ops(self) -> None:
-        added = [op.name for op in self._graph.get_operations()[self._finalized_size :]]
-        if added:
-            _logger.warning("Ops were added to the graph after it was finalized: %s", ", ".join(added))
-
-    def _write_graph(self) -> None:
-        if self._logdir is not None:
-            graph_def = self._graph.as_graph_def(add_shapes=True)
-            tf.io.write_graph(graph_def, self._logdir, "graph.pbtxt")
-        if self._summary_writer is not None and not self._graph_written:
-            writer = writers.file_writer(self._summary_writer)
-            writer.add_graph(self._graph)
-            saver_def = getattr(self.saver, "saver_def", None)
-            writer.add_meta_graph(
-                tf.compat.v1.train.export_meta_graph(graph=self._graph, saver_def=saver_def)
-            )
-            self._graph_written = True
-
-    def _begin(self, sess: Any, start_standard_services: bool, made: Made | None) -> None:
-        """Make `sess` the session of the training, and tell the hooks."""
-        steps = self._make_training_steps(sess)
-        is_first = self._made is None
-        adopted = made is not None and made.how == "adopted"
-        kept = self.hook_state() if adopted and not is_first else None
-        self._made = made
-        self._session = manage(sess, steps, self._closed_by_program)
-        self._hook_graphs.begin(self._session, self._own_hooks)
-        self._services = Services(
-            self,
-            [
-                Schedule(
-                    signals.summary_due,
-                    events.SummaryDue(sess),
-                    self._save_summaries_secs,
-                    self._save_summaries_steps,
-                ),
-                Schedule(
-                    signals.checkpoint_due,
-                    events.CheckpointDue(sess),
-                    self._save_model_secs,
-                    self._save_model_steps,
-                ),
-            ],
-        )
-        try:
-            step = self.read_global_step(sess)
-        except tf.errors.FailedPreconditionError:  # with ready_op=None the model may be uninitialized
-            step = None
-        steps.start(step or 0)
-        self._session_start = time.monotonic()
-        for subscription in tuple(self._subscriptions):
-            subscription.start(step or 0)
-        restored_from = None if made is None or adopted else made.checkpoint
-        self._log_subscriptions(step, restored_from)
-        if is_first and self._step_ops.is_forgotten:
-            _logger.warning(
-                "Nothing advances the global step %r: no run is a training step, and hooks hear of none. "
-                "Was global_step= left out of minimize() or apply_gradients()?",
-                self._global_step.name,
-            )
-        created = events.SessionCreated(sess, step, start_standard_services, restored_from, adopted)
-        self.send(signals.session_created, created)
-        if self._keeps_first_state and self._first_state is None:
-            self._first_state = self.hook_state()
-        if kept is not None:  # with an adopted model, hooks that ran know more than the checkpoint
-            self._load_hook_state(kept)
-        elif made is not None and made.checkpoint is not None:
-            self._restore_hook_state(made.checkpoint)
-
-    def _make_training_steps(self, sess: Any) -> TrainingSteps:
-        in_process = not getattr(sess, "sess_str", "")
-        inline_steps = self._inline_steps if in_process else False
-        return TrainingSteps(self, self._step_ops, self._gate, self._run_hooks, inline_steps)
-
-    def _restore_hook_state(self, checkpoint: str) -> None:
-        """An error is as that of a hook: raised when the session is made."""
-        try:
-            state = hook_state.read(checkpoint + hook_state.SUFFIX)
-        except Exception as error:
-            _logger.exception("The state of the hooks could not be restored from %s", checkpoint)
-            self._coord.fail(error)
-            return
-        self._load_hook_state(state)
-
-    def _load_hook_state(self, state: HookState) -> None:
-        self._metrics = dict(state.metrics)
-        try:
-            hook_state.load(self.hooks, state)
-        except Exception as error:  # logged under the name of its hook
-            self._coord.fail(error)
-
-    def _log_subscriptions(self, step: int | None, restored_from: str | None) -> None:
-        """Say once per session who hears of what, in which order."""
-        by_signal: dict[str, list[str]] = {}
-        for subscription in sorted(self._subscriptions, key=lambda subscription: subscription.priority):
-            if subscription.signal.name in self._not_sent:
-                continue
-            by_signal.setdefault(subscription.signal.name, []).append(subscription.name)
-        order = "; ".join(f"{signal}: {', '.join(names)}" for signal, names in sorted(by_signal.items()))
-        restored = "" if restored_from is None else f", restored from {restored_from}"
-        _logger.info("Session ready at step %s%s. Called in this order: %s", step, restored, order)
+            if self._coord.error is not None:
+                self._end(self._ending(self._event_log.is_own, to_close=self._session))
+        return made.session
 
     def start_standard_services(self, sess: Any) -> list[threading.Thread]:
         """Start the standard services for `sess`, in the background: the timers of the hooks.
@@ -1000,16 +410,12 @@ class Supervisor(Bus):
             raise ValueError("Standard services need a 'logdir' passed to the Supervisor")
         if sess is not self._session:
             self._end_session_before()
-            self._begin(sess, start_standard_services=False, made=None)
+            self._begin_session(sess, start_standard_services=False, made=None)
         # With a START, TensorBoard drops what an earlier run wrote after this step.
-        if self._summary_writer is not None and (self._global_step is not None or self._follows_a_run):
-            log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
-            writers.file_writer(self._summary_writer).add_session_log(log, self.read_global_step(sess))
+        if self._global_step is not None or self._follows_a_run:
+            self._event_log.mark("START", self.read_global_step(sess))
         self._follows_a_run = True
-        if not self._services.started:
-            for subscription in self._services.step_subscriptions():
-                self._connect(subscription, owner=self._session)
-        return self._services.start()
+        return self._start_services()
 
     def start_queue_runners(
         self, sess: Any, queue_runners: Sequence[Any] | None = None
@@ -1071,10 +477,8 @@ class Supervisor(Bus):
         if timer_interval_secs is not None:
             check_secs(timer_interval_secs=timer_interval_secs)
         call = functools.partial(target, *(args or ()), **(kwargs or {}))
-        name = f"hookrun-loop-{signals.receiver_name(target)}"
-        thread = TimerThread(name, self._coord, timer_interval_secs, call, self._graph)
-        thread.start()
-        return thread
+        name = signals.receiver_name(target)
+        return start_loop(self._coord, timer_interval_secs, call, name, self._context)
 
     def stop(
         self,
@@ -1102,196 +506,19 @@ class Supervisor(Bus):
         if self._session is not None and self._session.is_inherited:
             return
         block, self._leaving = self._leaving, None
-        self._end(
-            threads,
-            close_summary_writer,
-            ignore_live_threads,
-            to_close=None if block is None else block.session,
-            interrupt=None if block is None else block.interrupt,
-        )
-
-    @property
-    def _grace_secs(self) -> float:
-        if isinstance(self._coord.error, SessionLostError):
-            return min(self._stop_grace_secs, _LOST_GRACE_SECS)
-        return self._stop_grace_secs
-
-    def _end(
-        self,
-        threads: Iterable[threading.Thread] | None,
-        close_summary_writer: bool,
-        ignore_live_threads: bool,
-        *,
-        to_close: ManagedSession | None = None,
-        interrupt: BaseException | None = None,
-    ) -> None:
-        """End the session: each step of it, even when the one before failed; then raise the first error.
-
-        Queue runners are not waited for long where closing the session ends them: one that is `to_close`, or
-        that they alone keep from ending.
-        """
-        session, self._session = self._session, None
-        deadline = time.monotonic() + self._grace_secs
-        joined = (self._coord.threads | frozenset(threads or ())) - {threading.current_thread()}
-        may_close = to_close is None and not ignore_live_threads and self._waits_for_gradients(session)
-        self._hook_graphs.end()
-        self._coord.end()
-        with contextlib.ExitStack() as ending:  # its callbacks run from the last to the first
-            stragglers: list[str] = []
-            ending.callback(lambda: self._raise_first_error(stragglers, ignore_live_threads, interrupt))
-            ending.callback(lambda: _close(to_close, joined, deadline))
-            ending.callback(self._finish_summary_writer, close_summary_writer)
-            if session is not None:
-                ending.callback(self._send_stop, session, interrupt, deadline)
-            wait = join_before_closing if to_close is not None or may_close else join
-            wait(joined, deadline)
-            left = {thread for thread in joined if thread.is_alive()}
-            runners = set(filter(is_queue_runner, left))
-            if may_close and runners and left == runners:
-                _logger.info("Queue runners alone are left: the session is closed, which ends them")
-                to_close = session
-            stragglers += [thread.name for thread in (left if to_close is None else left - runners)]
-
-    def _waits_for_gradients(self, session: ManagedSession | None) -> bool:
-        """True for a remote session with a queue runner that nothing ends but closing it."""
-        if session is None or self._made is None or not session.sess_str:
-            return False
-        return any(op.type.endswith("AccumulatorTakeGradient") for op in self._graph.get_operations())
-
-    def _closed_by_program(self, session: ManagedSession, error: BaseException | None) -> None:
-        """The program closes the session itself, before `stop` or instead of it: it ends here, still open.
-
-        Its own threads, the writer and the first error are left to `stop`. Called with the error that the
-        program closes it for.
-        """
-        if session is not self._session:
-            return
-        self._session = None
-        deadline = time.monotonic() + self._grace_secs
-        self._coord.end()
-        interrupt = None if isinstance(error, tf.errors.OutOfRangeError) else error
-        with contextlib.ExitStack() as ending:
-            ending.callback(self._finish_summary_writer, False)
-            ending.callback(self._send_stop, session, interrupt, deadline)
-            runners = filter(is_queue_runner, self._coord.threads)
-            join_before_closing(self._services.timers | set(runners), deadline)
-
-    def _send_stop(self, session: ManagedSession, interrupt: BaseException | None, deadline: float) -> None:
-        watched: AbstractContextManager[None] = contextlib.nullcontext()
-        if self._maker is not None and session.sess_str:
-            watched = session.runs_watched(self._maker.silent, deadline)
-        try:
-            with self._graph.as_default(), watched:
-                if isinstance(self._coord.error, SessionLostError):
-                    self.send(signals.session_lost, events.SessionLost(self._coord.error))
-                self.send(signals.stop, events.Stop(session, self._coord.error or interrupt))
-        finally:
-            self._services = Services(self, ())
-            for subscription in self._owned_by(session):
-                self._disconnect(subscription)
-            self._report_hook_times(time.monotonic() - self._session_start)
-
-    def _finish_summary_writer(self, close: bool) -> None:
-        """Have all that was added on disk, and close the writer where asked."""
-        if self._summary_writer is None or not self._writer_open:
-            return
-        writer = writers.file_writer(self._summary_writer)
-        if not close:
-            writers.flush_tick(writer, wait=True)
-            return
-        self._writer_open = self._graph_written = False
-        try:
-            # Without a step: the session may be gone.
-            writer.add_session_log(tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.STOP))
-            writer.close()
-        except Exception as error:
-            _logger.exception("The summary writer failed to close")
-            self._coord.fail(error)
-
-    def _raise_first_error(
-        self, stragglers: list[str], ignore_live_threads: bool, interrupt: BaseException | None
-    ) -> None:
-        try:
-            self._coord.join(stop_grace_period_secs=0.0, ignore_live_threads=True)
-        except events.INTERRUPTS:
-            if interrupt is None:
-                raise
-            return  # the block raises its own, with the exit status that it chose
-        if stragglers:
-            message = f"Coordinator stopped with threads still running: {' '.join(stragglers)}"
-            if not ignore_live_threads:
-                raise RuntimeError(message)
-            _logger.info(message)
-
-    def request_stop(self, ex: BaseException | tuple[Any, Any, Any] | None = None) -> None:
-        """Request that the training stop.
-
-        Args:
-          ex: Optional exception, raised or not, or `exc_info` tuple. The first one is raised by `stop`.
-
-        Raises:
-          TypeError: If `ex` is anything else.
-        """
-        self._coord.request_stop(ex)
-
-    def should_stop(self) -> bool:
-        """True if a stop was requested."""
-        return bool(self._coord.should_stop())
-
-    def stop_on_exception(self) -> Any:
-        """Return a context manager that requests a stop when its block raises.
-
-        See `tf.train.Coordinator.stop_on_exception`.
-        """
-        return self._coord.stop_on_exception()
-
-    def wait_for_stop(self) -> None:
-        """Block until a stop is requested."""
-        self._coord.wait_for_stop()
-
-    def summary_computed(self, sess: Any, summary: Any, global_step: int | None = None) -> None:
-        """Write a summary that was computed.
-
-        Args:
-          sess: A `Session`.
-          summary: A `Summary` proto, or `bytes` that hold a serialized one.
-          global_step: The step it belongs to; if None, the current one is read.
-
-        Raises:
-          TypeError: If `summary` is neither.
-          google.protobuf.message.DecodeError: If it is bytes of something else: in the event file they
-            would keep what follows from being read.
-          RuntimeError: If there is no summary writer.
-        """
-        if self._summary_writer is None:
-            raise RuntimeError("Writing a summary requires a summary writer.")
-        check_summary(summary)
-        if global_step is None:
-            global_step = self.read_global_step(sess)
-        writers.file_writer(self._summary_writer).add_summary(summary, global_step)
+        ending = self._ending(close_summary_writer, threads=frozenset(threads or ()))
+        ending.ignore_live_threads = ignore_live_threads
+        if block is not None:
+            ending.to_close, ending.interrupt = block.session, block.interrupt
+        self._end(ending)
 
     Loop = loop
     PrepareSession = prepare_or_wait_for_session
-    RequestStop = request_stop
-    ShouldStop = should_stop
+    RequestStop = GraphSessions.request_stop
+    ShouldStop = GraphSessions.should_stop
     StartQueueRunners = start_queue_runners
     StartStandardServices = start_standard_services
     Stop = stop
-    StopOnException = stop_on_exception
-    SummaryComputed = summary_computed
-    WaitForStop = wait_for_stop
-
-
-def _step_keeper() -> Subscription:
-    return Subscription(signals.step, lambda supervisor, event: None, name="the last step")
-
-
-def _close(session: Any, threads: Iterable[threading.Thread], deadline: float) -> None:
-    """Close the session, if there is one, and wait for the threads that this ends."""
-    if session is None:
-        return
-    try:
-        session.close()
-    except Exception:  # as in TensorFlow: the session is gone either way
-        _logger.debug("Closing the session failed", exc_info=True)
-    join(threads, max(deadline, time.monotonic() + _CLOSED_SECS))
+    StopOnException = GraphSessions.stop_on_exception
+    SummaryComputed = GraphSessions.summary_computed
+    WaitForStop = GraphSessions.wait_for_stop

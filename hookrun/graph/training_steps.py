@@ -6,20 +6,18 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from hookrun import events, signals
 from hookrun.graph.plans import Listeners, NotCacheable, Plan, Variant, is_quick, key_of
 from hookrun.graph.prepared import InlineChoice, InlineSteps
-
-if TYPE_CHECKING:
-    from hookrun.graph.run_hooks import RunHooks
-    from hookrun.graph.session import ManagedSession
-    from hookrun.graph.steps import StepOps
-    from hookrun.graph.supervisor import Supervisor
-    from hookrun.runtime.gate import StepGate
+from hookrun.graph.run_hooks import RunHooks
+from hookrun.graph.steps import StepOps
+from hookrun.runtime.gate import StepGate
+from hookrun.runtime.runtime import Runtime
 
 __all__ = ["TrainingSteps", "as_int"]
 
@@ -38,7 +36,8 @@ class TrainingSteps:
 
     def __init__(
         self,
-        supervisor: Supervisor,
+        runtime: Runtime,
+        graph: tf.Graph,
         step_ops: StepOps,
         gate: StepGate,
         run_hooks: RunHooks,
@@ -46,9 +45,10 @@ class TrainingSteps:
     ) -> None:
         self.gate = gate
         self.run_hooks = run_hooks
-        self._supervisor = supervisor
+        self._runtime = runtime
+        self._graph = graph
         self._inline_steps: InlineSteps = inline_steps
-        self.coord = supervisor.coord
+        self.coord = runtime.coord
         self.can_prepare = True
         """False for a session with a `run` of its own, which every run passes through."""
         self._step_ops = step_ops
@@ -93,12 +93,12 @@ class TrainingSteps:
                 self._model_version += 1
             return self._model_version
 
-    def writing(self, session: ManagedSession, plan: Plan | None) -> AbstractContextManager[None]:
+    def writing(self, session: Any, plan: Plan | None) -> AbstractContextManager[None]:
         """Around a run that is told to nobody and may write the model; `plan` is what is known of it."""
         return self._writing(session, plan is None or plan.sets_step)
 
     @contextlib.contextmanager
-    def _writing(self, session: ManagedSession, sets_step: bool) -> Iterator[None]:
+    def _writing(self, session: Any, sets_step: bool) -> Iterator[None]:
         if sets_step:
             self.catch_up(session)
         try:
@@ -108,19 +108,19 @@ class TrainingSteps:
             if sets_step:
                 self.step_was_set = True
 
-    def look(self, session: ManagedSession, plan: Plan | None) -> None:
+    def look(self, session: Any, plan: Plan | None) -> None:
         """Called before a run where `step_was_set`: see at which step it begins, if it is a training step."""
         if plan is None or not plan.step_ops:
             return
         with self.gate:
             self.step_was_set = False
-            step = self._supervisor.read_global_step(session)
+            step = self._runtime.read_global_step(session)
             last_step = self.last_step
             if step is not None and step < last_step:
-                self._supervisor._go_on_from(session, step, last_step)
+                self._runtime._go_on_from(step, last_step)
             elif self._schedules_to_restart:
                 self._schedules_to_restart = False
-                self._supervisor._restart_schedules(last_step)
+                self._runtime._restart_schedules(last_step)
 
     def go_on_from(self, step: int) -> None:
         """The training goes on from `step`, which is another one than the last."""
@@ -129,7 +129,7 @@ class TrainingSteps:
         # Those who are being told of an earlier step yet ask their schedules for it.
         self._schedules_to_restart = self.step_was_set = True
 
-    def _went_back(self, session: ManagedSession, step: int, before: int) -> None:
+    def _went_back(self, session: Any, step: int, before: int) -> None:
         """A training step that began at the step `before` has a lower number."""
         with self._lock:
             last_step = self.last_step
@@ -137,7 +137,7 @@ class TrainingSteps:
             if not is_told:
                 self.last_step = begin = max(0, step - (self._increment or 1))
         if not is_told:
-            self._supervisor._go_on_from(session, begin, last_step)
+            self._runtime._go_on_from(begin, last_step)
         self._advance(step)
 
     def listeners(self) -> Listeners | None:
@@ -145,7 +145,7 @@ class TrainingSteps:
         state, listeners = self.listening
         if state is not signals.step.state:
             state = signals.step.state  # before they are resolved, lest a change meanwhile go unnoticed
-            references = signals.step.resolved_for(self._supervisor)
+            references = signals.step.resolved_for(self._runtime)
             if listeners is not None:
                 listeners.settle_times()
             listeners = Listeners(references, state) if references else None
@@ -183,7 +183,7 @@ class TrainingSteps:
         try:
             feeds, inline = list(feed_dict or ()), InlineChoice(self._inline_steps)
             can_prepare = cacheable and self.can_prepare
-            return Plan(self._supervisor.graph, self._step_ops, fetches, feeds, can_prepare, inline)
+            return Plan(self._graph, self._step_ops, fetches, feeds, can_prepare, inline)
         except (KeyError, TypeError, ValueError):  # Session.run says what is wrong
             return None
 
@@ -200,17 +200,17 @@ class TrainingSteps:
         with self._lock:
             self.last_step += 1
 
-    def catch_up(self, session: ManagedSession) -> None:
+    def catch_up(self, session: Any) -> None:
         """Read the global step, if training steps were run of which nobody heard."""
         if self._is_behind:
             self._is_behind = False
-            step = self._supervisor.read_global_step(session) or 0
+            step = self._runtime.read_global_step(session) or 0
             with self._lock:
                 self.last_step = max(self.last_step, step)
 
     def done(
         self,
-        session: ManagedSession,
+        session: Any,
         listeners: Listeners,
         variant: Variant,
         results: Any,
@@ -237,10 +237,10 @@ class TrainingSteps:
             told.append(events.Step(step, session, results))
         if self.run_hooks.present:
             failures = self.run_hooks.apart(
-                self._call_each, self._supervisor, calls, listeners.state, told, self.coord.fail
+                self._call_each, self._runtime, calls, listeners.state, told, self.coord.fail
             )
         else:
-            failures = self._call_each(self._supervisor, calls, listeners.state, told, self.coord.fail)
+            failures = self._call_each(self._runtime, calls, listeners.state, told, self.coord.fail)
         if failures is not signals.NO_FAILURES:
             _, interrupt = failures  # an error is raised by the next step
             if interrupt is not None:
@@ -249,14 +249,14 @@ class TrainingSteps:
         if listeners.steps >= _SETTLED_EVERY:
             listeners.settle_times()
 
-    def _number(self, session: ManagedSession, variant: Variant, reads: Any) -> int:
+    def _number(self, session: Any, variant: Variant, reads: Any) -> int:
         if not self._step_ops.counts_global_step:
             with self._lock:
                 self.last_step += 1
                 return self.last_step
         if variant.has_reads:
             return max(map(as_int, reads)) if type(reads) is list else as_int(reads)
-        return self._supervisor.read_global_step(session) or 0
+        return self._runtime.read_global_step(session) or 0
 
     def _advance(self, step: int) -> None:
         with self._lock:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hookrun import signals
-from hookrun.runtime.hook import Hook, only_if
+from hookrun.runtime.hook import Hook
+from hookrun.runtime.subscriber import only_if
 from hookrun.runtime.subscriptions import OnUnfed
 from hookrun.triggers import schedule
 

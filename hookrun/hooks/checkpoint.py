@@ -16,7 +16,8 @@ from hookrun import events, signals, triggers, writers
 from hookrun.checkpoints.directory import CheckpointDirectory, policy_of
 from hookrun.checkpoints.retention import Policy
 from hookrun.graph.snapshots import Snapshots, can_snapshot, changes_by_runs_alone, saves_as_tensorflow
-from hookrun.runtime.hook import Hook, only_if
+from hookrun.runtime.hook import Hook
+from hookrun.runtime.subscriber import only_if
 from hookrun.runtime.hook_state import HookState
 
 if TYPE_CHECKING:

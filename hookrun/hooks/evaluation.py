@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from hookrun import events
 from hookrun.numeric import checked_int
-from hookrun.runtime.hook import Hook, only_if
+from hookrun.runtime.hook import Hook
+from hookrun.runtime.subscriber import only_if
 from hookrun.signals import check_runs
 from hookrun.triggers import schedule
 from hookrun.writers import flush_soon

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from hookrun import events, signals
-from hookrun.runtime.hook import Hook, only_if
+from hookrun.runtime.hook import Hook
+from hookrun.runtime.subscriber import only_if
 from hookrun.triggers import schedule
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from hookrun import events
-from hookrun.runtime.hook import Hook, only_if
+from hookrun.runtime.hook import Hook
+from hookrun.runtime.subscriber import only_if
 
 if TYPE_CHECKING:
     from hookrun.graph.supervisor import Supervisor

@@ -11,21 +11,12 @@ from typing import Any, overload
 from hookrun import signals, triggers
 from hookrun.runtime import hook_state
 from hookrun.runtime.coordinator import Coordinator
-from hookrun.runtime.hook import Hook, overrides, subscriptions_of
+from hookrun.runtime.subscriber import Subscriber, checked_hooks, subscriptions_of
 from hookrun.runtime.subscriptions import Handle, HookTime, OnError, OnUnfed, Subscription
 
-__all__ = ["Bus", "checked_hooks"]
+__all__ = ["Bus"]
 
 _logger = logging.getLogger(__name__)
-
-_METHODS = {
-    "setup_graph": ["supervisor"],
-    "before_run": ["context"],
-    "after_run": ["context", "values"],
-    "state_dict": [],
-    "load_state_dict": ["state"],
-}
-"""The arguments of a hook's methods that hear of no signal."""
 
 _SLOW_SHARE, _SLOW_SECS = 0.1, 0.1
 """A receiver that took more than this share of the training time, and more seconds, is warned of."""
@@ -43,11 +34,11 @@ class Bus:
         self._coord = coord
         self._is_chief = is_chief
         self._subscriptions: dict[Subscription, object] = {}
-        self._hooks: list[Hook] = []
+        self._hooks: list[Subscriber] = []
         self._changing_hooks = threading.RLock()  # again by a signal's handler, in between
 
     @property
-    def hooks(self) -> tuple[Hook, ...]:
+    def hooks(self) -> tuple[Any, ...]:
         """The hooks in the order of their addition, the standard ones after those given."""
         return tuple(self._hooks)
 
@@ -154,7 +145,7 @@ class Bus:
         self._connect(subscription, owner=None)
         return Handle(receiver, functools.partial(self._disconnect, subscription))
 
-    def add_hook(self, hook: Hook) -> None:
+    def add_hook(self, hook: Subscriber) -> None:
         """Subscribe `hook`; it hears of what is sent from now on.
 
         Most hooks of the library begin at `session_created`: add them before a session is made.
@@ -170,7 +161,7 @@ class Bus:
         self._check_late_hook(hook)
         self._subscribe(hook)
 
-    def remove_hook(self, hook: Hook) -> None:
+    def remove_hook(self, hook: Subscriber) -> None:
         """Call `hook` no more.
 
         Raises:
@@ -209,8 +200,17 @@ class Bus:
           signal directly, with blinker's `connect`, are not among them.
         """
         owned = tuple(self._subscriptions.items())  # the services' own have their session for an owner
-        times = [s.settle_time() for s, owner in owned if owner is None or isinstance(owner, Hook)]
+        times = [s.settle_time() for s, owner in owned if owner is None or isinstance(owner, Subscriber)]
         return sorted(times, key=lambda time: -time.total_secs)
+
+    def _log_subscriptions(self, step: int | None, restored_from: str | None) -> None:
+        """Say once per session who is told of what, in which order."""
+        by_signal: dict[str, list[str]] = {}
+        for subscription in sorted(self._subscriptions, key=lambda subscription: subscription.priority):
+            by_signal.setdefault(subscription.signal.name, []).append(subscription.name)
+        order = "; ".join(f"{signal}: {', '.join(names)}" for signal, names in sorted(by_signal.items()))
+        restored = "" if restored_from is None else f", restored from {restored_from}"
+        _logger.info("Session ready at step %s%s. Called in this order: %s", step, restored, order)
 
     def _report_hook_times(self, session_secs: float) -> None:
         """A table at DEBUG, and a warning for each receiver that held up the training."""
@@ -226,7 +226,7 @@ class Bus:
                     *(row.name, 100 * share, row.count, row.mean_secs, row.max_secs),
                 )
 
-    def _subscribe(self, hook: Hook) -> None:
+    def _subscribe(self, hook: Subscriber) -> None:
         hook_state.check_names([*self._hooks, hook])
         subscriptions: list[Subscription] = []
         if self._is_chief or not hook.chief_only:
@@ -244,10 +244,10 @@ class Bus:
 
     # What a kind of training has more to say of its hooks.
 
-    def _check_late_hook(self, hook: Hook) -> None:
+    def _check_late_hook(self, hook: Subscriber) -> None:
         """Refuse a hook that must be given when the training is made."""
 
-    def _subscriptions_of(self, hook: Hook) -> Iterable[Subscription]:
+    def _subscriptions_of(self, hook: Subscriber) -> Iterable[Subscription]:
         return subscriptions_of(hook)
 
     def _hooks_changed(self) -> None:
@@ -268,44 +268,3 @@ class Bus:
     def _disconnect(self, subscription: Subscription) -> None:
         if self._subscriptions.pop(subscription, self) is not self:
             subscription.signal.disconnect(subscription, sender=self)
-
-
-def _does_nothing(hook: Hook) -> bool:
-    methods = [name for name, method in vars(Hook).items() if name[0] != "_" and callable(method)]
-    return not any(overrides(hook, name) for name in methods)
-
-
-def _check_methods(hook: Hook) -> None:
-    """Check what no `Subscription` does: those of the signals are checked by theirs."""
-    for method, arguments in _METHODS.items():
-        function = getattr(hook, method)
-        if not callable(function) or not signals.takes(function, len(arguments)):
-            call = f"{method}({', '.join(arguments)})"
-            raise TypeError(f"{hook.name}.{method} must be callable as {call}, not {function!r}")
-        signals.check_runs(f"{hook.name}.{method}", function)
-    if hook_state.has_state(hook) and not overrides(hook, "load_state_dict"):
-        raise TypeError(
-            f"{hook.name} overrides state_dict without load_state_dict: "
-            "what it remembers would never be given back"
-        )
-
-
-def checked_hooks(given: Iterable[Any]) -> list[Hook]:
-    if not isinstance(given, Iterable):
-        raise TypeError(f"hooks must be a sequence of hookrun.hooks.Hook, not {given!r}")
-    checked: list[Hook] = list(given)
-    for hook in checked:
-        if not isinstance(hook, Hook):
-            wrap = hasattr(hook, "after_create_session")  # a tf.compat.v1.train.SessionRunHook
-            advice = ": wrap it in hookrun.hooks.SessionRunHookAdapter" if wrap else ""
-            raise TypeError(f"hooks must be instances of hookrun.hooks.Hook, not {hook!r}{advice}")
-        if not isinstance(hook.name, str):
-            raise TypeError(f"name must be a str, not {hook.name!r}, of the hook {hook!r}")
-        if type(hook) is not Hook and _does_nothing(hook):
-            raise TypeError(
-                f"{hook.name} overrides no method of hookrun.hooks.Hook: it would never be called"
-            )
-        if sum(other is hook for other in checked) > 1:
-            raise ValueError(f"hooks has one hook twice: {hook.name}")
-        _check_methods(hook)
-    return checked

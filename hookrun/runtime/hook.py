@@ -21,26 +21,22 @@ The life of a hook, with the thread that calls each method::
 
 from __future__ import annotations
 
-import copy
-import difflib
-import functools
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from hookrun import signals
-from hookrun.runtime.subscriptions import OnError, OnUnfed, Subscription
-from hookrun.triggers import NextStep, Trigger, deep_copy
+from hookrun.runtime.subscriber import Subscriber
+from hookrun.runtime.subscriptions import OnError, OnUnfed
+from hookrun.triggers import Trigger
 
 if TYPE_CHECKING:
     from tensorflow.compat.v1.train import SessionRunArgs, SessionRunContext, SessionRunValues
 
     from hookrun import events
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
-__all__ = ["Hook", "only_if", "overrides", "subscriptions_of"]
+__all__ = ["Hook"]
 
 
-class Hook:
+class Hook(Subscriber):
     """Something that happens besides the training step. Override what is needed; only that is called.
 
     The attributes may be set on the class or on the instance, before the hook is given to a Supervisor. A
@@ -65,98 +61,47 @@ class Hook:
     trigger: Trigger | None = None
     """At which training steps `on_step` is called; None for every one."""
 
-    _own_fetches: Any = ()
-    """What the hook fetches in runs of its own: looked up in the graph when it is given to a Supervisor."""
-
-    _made_in_graph: Any = None
-    """The attributes that `setup_graph` set last."""
-
-    _used_by: Callable[[], Any] = staticmethod(lambda: None)
-    """Gives what knows of its last session, while that is there."""
-
-    _signals: ClassVar[tuple[signals.Signal, ...]] = (
-        signals.session_created,
-        signals.step,
-        signals.summary_due,
-        signals.checkpoint_due,
-        signals.checkpoint_saving,
-        signals.checkpoint_saved,
-        signals.session_lost,
-        signals.session_recovered,
-        signals.session_restored,
-        signals.stop,
-    )
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "name" not in cls.__dict__:
-            cls.name = cls.__name__
-        known = [f"on_{signal.name}" for signal in Hook._signals]
-        for name, method in cls.__dict__.items():
-            if name.startswith("on_") and callable(method) and name not in known:
-                nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-                raise TypeError(
-                    f"{cls.__name__}.{name} is not called by any signal: did you mean {nearest}? "
-                    "Methods of a hook that begin with on_ are named after the signals"
-                )
-
-    def __copy__(self) -> Hook:
-        """A hook with the same attributes, for a training of its own: its triggers are its own."""
-        copied = object.__new__(type(self))
-        memo: dict[int, Any] = {}
-        for name, value in vars(self).items():
-            is_own = isinstance(value, (Trigger, NextStep))
-            vars(copied)[name] = copy.deepcopy(value, memo) if is_own else value
-        vars(copied).pop("_used_by", None)
-        return copied
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Hook:
-        """The same with containers of its own. Functions, tensors and files are shared."""
-        copied = deep_copy(self, memo)
-        vars(copied).pop("_used_by", None)
-        return copied
-
-    def setup_graph(self, supervisor: Supervisor) -> None:
+    def setup_graph(self, runtime: Runtime) -> None:
         """Add ops to the graph. Called inside it, once, before it is finalized; `supervisor.global_step`
         is known, the other ops are not yet: variables and summaries made here are initialized, saved and
         merged like the model's own."""
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         """Called once a session is ready, on the caller's thread, before any service starts."""
 
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
         """Called after a training step at which `trigger` is due, on the thread that ran it."""
 
-    def on_summary_due(self, supervisor: Supervisor, event: events.SummaryDue) -> None:
+    def on_summary_due(self, runtime: Runtime, event: events.SummaryDue) -> None:
         """Called every `save_summaries_secs` on the summary timer's thread, and every
         `save_summaries_steps` on the thread that ran the step."""
 
-    def on_checkpoint_due(self, supervisor: Supervisor, event: events.CheckpointDue) -> None:
+    def on_checkpoint_due(self, runtime: Runtime, event: events.CheckpointDue) -> None:
         """Called every `save_model_secs` on the checkpoint timer's thread, and every `save_model_steps`
         on the thread that ran the step."""
 
-    def on_checkpoint_saving(self, supervisor: Supervisor, event: events.CheckpointSaving) -> None:
+    def on_checkpoint_saving(self, runtime: Runtime, event: events.CheckpointSaving) -> None:
         """Called before the model is taken for a checkpoint, on the thread that saves it, while no training
         step runs. It is not saved when `event.refused` is set to the reason."""
 
-    def on_checkpoint_saved(self, supervisor: Supervisor, event: events.CheckpointSaved) -> None:
+    def on_checkpoint_saved(self, runtime: Runtime, event: events.CheckpointSaved) -> None:
         """Called after a checkpoint is complete and visible, on the thread that saved it."""
 
-    def on_session_lost(self, supervisor: Supervisor, event: events.SessionLost) -> None:
+    def on_session_lost(self, runtime: Runtime, event: events.SessionLost) -> None:
         """Called when a worker or a parameter server went away, on the caller's thread, before `on_stop`. The
         services have stopped; runs of the session raise `event.error`."""
 
-    def on_session_recovered(self, supervisor: Supervisor, event: events.SessionRecovered) -> None:
+    def on_session_recovered(self, runtime: Runtime, event: events.SessionRecovered) -> None:
         """Called when `Supervisor.train` goes on after a lost session, on the caller's thread: after
         `on_session_created` of the new one, before its first step. Timers and queue runners run already."""
 
-    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+    def on_session_restored(self, runtime: Runtime, event: events.SessionRestored) -> None:
         """Called when an older checkpoint was restored within the session: what counts steps goes on from
         `event.global_step`. Between two steps on the thread of `Supervisor.restore`, before the state that is
         saved with the checkpoint is loaded; else on the thread of the next training step, before it is run.
         Triggers are restarted already."""
 
-    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
+    def on_stop(self, runtime: Runtime, event: events.Stop) -> None:
         """Called once per session when it ends, cleanly or not, on the caller's thread. The services have
         stopped, the session is still open."""
 
@@ -193,55 +138,3 @@ class Hook:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned. Called after `on_session_created` when the session was
         restored from a checkpoint, on the caller's thread."""
-
-
-_Method = TypeVar("_Method", bound=Callable[..., Any])
-
-
-def only_if(needed: Callable[[Any], bool]) -> Callable[[_Method], _Method]:
-    """Decorate a method that only some instances of the hook have a use for.
-
-    Where ``needed(hook)`` is false, the method is not connected, and does nothing. What overrides it in a
-    subclass is always connected, and may call `super`.
-    """
-
-    def decorate(method: _Method) -> _Method:
-        @functools.wraps(method)
-        def called_if_needed(hook: Any, *arguments: Any) -> Any:
-            return method(hook, *arguments) if needed(hook) else None
-
-        called_if_needed._needed = needed  # type: ignore[attr-defined]
-        return called_if_needed  # type: ignore[return-value]
-
-    return decorate
-
-
-def overrides(hook: Hook, method: str) -> bool:
-    """True where `hook` has a method of its own by that name, and a use for it."""
-    function = getattr(getattr(hook, method), "__func__", None)
-    needed = getattr(function, "_needed", None)
-    return function is not getattr(Hook, method) and (needed is None or needed(hook))
-
-
-def subscriptions_of(hook: Hook) -> Iterator[Subscription]:
-    """The subscriptions that `hook` asks for: one for each `on_…` method that it overrides."""
-    if hook.trigger is not None and "trigger" not in vars(
-        hook
-    ):  # one of the class serves its other instances too
-        hook.trigger = copy.deepcopy(hook.trigger)
-    for signal in Hook._signals:
-        method = f"on_{signal.name}"
-        receiver = getattr(hook, method)
-        if not overrides(hook, method):
-            continue
-        scheduled: dict[str, Any] = {}
-        if signal is signals.step:
-            scheduled = {"fetches": hook.fetches, "trigger": hook.trigger, "on_unfed": hook.on_unfed}
-        yield Subscription(
-            signal,
-            receiver,
-            name=f"{hook.name}.{method}",
-            priority=hook.priority,
-            on_error=hook.on_error,
-            **scheduled,
-        )

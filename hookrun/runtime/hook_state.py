@@ -16,7 +16,7 @@ from typing import Any
 
 import crc32c
 
-from hookrun.runtime.hook import Hook
+from hookrun.runtime.subscriber import Subscriber, overrides
 from hookrun.triggers import Trigger
 
 __all__ = ["SUFFIX", "HookState", "check_names", "collect", "has_state", "load", "read", "write"]
@@ -73,7 +73,7 @@ def read(path: str | os.PathLike[str]) -> HookState:
         raise ValueError(f"{os.fspath(path)} is damaged: {error}") from error
 
 
-def collect(hooks: Iterable[Hook], metrics: Mapping[str, float]) -> HookState:
+def collect(hooks: Iterable[Subscriber], metrics: Mapping[str, float]) -> HookState:
     """What `hooks` are to remember now. What they change later is not in it.
 
     A `state_dict` that fails is logged, and left out where its hook has `on_error` "log".
@@ -92,7 +92,7 @@ def collect(hooks: Iterable[Hook], metrics: Mapping[str, float]) -> HookState:
     )
 
 
-def load(hooks: Iterable[Hook], state: HookState) -> None:
+def load(hooks: Iterable[Subscriber], state: HookState) -> None:
     """Give each hook what it is to remember. One that is new, or gone, is warned of.
 
     A `load_state_dict` that fails is logged, and no more than that where its hook has `on_error` "log".
@@ -121,7 +121,7 @@ def load(hooks: Iterable[Hook], state: HookState) -> None:
                 )
 
 
-def check_names(hooks: Iterable[Hook]) -> None:
+def check_names(hooks: Iterable[Subscriber]) -> None:
     """Refuse two hooks that would be remembered under one name.
 
     Raises:
@@ -139,7 +139,7 @@ def check_names(hooks: Iterable[Hook]) -> None:
 
 
 def _collected(
-    sources: Iterable[tuple[str, Hook, Callable[[], dict[str, Any]]]],
+    sources: Iterable[tuple[str, Subscriber, Callable[[], dict[str, Any]]]],
 ) -> Iterator[tuple[str, Any]]:
     for name, hook, state_dict in sources:
         try:
@@ -157,18 +157,18 @@ def _dumped(name: str, state: Any) -> str:
         raise TypeError(f"state_dict of {name} must hold JSON values only: {error}") from error
 
 
-def _failed(method: str, name: str, hook: Hook, error: Exception) -> None:
+def _failed(method: str, name: str, hook: Subscriber, error: Exception) -> None:
     _logger.error("%s.%s failed", name, method, exc_info=error)
     if hook.on_error != "log":
         raise error
 
 
-def has_state(hook: Hook) -> bool:
+def has_state(hook: Subscriber) -> bool:
     """True where the hook has something to remember."""
-    return type(hook).state_dict is not Hook.state_dict
+    return overrides(hook, "state_dict")
 
 
-def _triggers(hooks: Iterable[Hook]) -> Iterator[tuple[str, Hook, Trigger]]:
+def _triggers(hooks: Iterable[Subscriber]) -> Iterator[tuple[str, Subscriber, Trigger]]:
     """The trigger of each hook, by the hook's name; of several of one name, by its number among them."""
     counts: dict[str, int] = collections.Counter()
     for hook in hooks:

@@ -3,69 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from hookrun import events, signals, writers
 from hookrun.runtime import hook_state
 from hookrun.runtime.arguments import check_secs, check_steps, check_summary, make_logdir
 from hookrun.runtime.bus import Bus
 from hookrun.runtime.coordinator import Coordinator
+from hookrun.runtime.event_log import EventLog
 from hookrun.runtime.gate import StepGate
 from hookrun.runtime.hook_state import HookState
-from hookrun.runtime.services import Schedule, Services
+from hookrun.runtime.services import Schedule, Services, join
+from hookrun.runtime.session import Ending
 from hookrun.runtime.subscriptions import Subscription
-from hookrun.runtime.timers import TimerThread
 
-__all__ = ["Ending", "Runtime", "TrainingSession"]
+__all__ = ["Runtime"]
 
 _logger = logging.getLogger(__name__)
-
-
-class TrainingSession(Protocol):
-    """One run of a training, from `session_created` to `stop`."""
-
-    @property
-    def last_step(self) -> int:
-        """The step after the last training step that was counted or told to hooks."""
-
-    @property
-    def closed(self) -> bool:
-        """True once it was closed, by its end or by the program."""
-
-    def catch_up(self) -> None:
-        """Have `last_step` count the training steps of which nobody was told."""
-
-
-@dataclass
-class Ending:
-    """How a session is to end."""
-
-    grace_secs: float
-    """How long its threads are waited for, in seconds."""
-    threads: frozenset[threading.Thread] = frozenset()
-    """The threads that are waited for besides those of the training."""
-    ignore_live_threads: bool = False
-    """True where threads that are still running are no error."""
-    close_summary_writer: bool = True
-    to_close: Any = None
-    """The session that is closed at the end; None to leave it open."""
-    interrupt: BaseException | None = None
-    """What ended the session without an error of it, and is raised by the caller."""
-    session: Any = None
-    """The session that ends; None where none had begun."""
-    deadline: float = 0.0
-    """The end of `grace_secs`, a time of `time.monotonic`."""
-    stragglers: list[str] = field(default_factory=list)
-    """The names of the threads that were still running then."""
 
 
 class Runtime(Bus):
@@ -73,10 +34,10 @@ class Runtime(Bus):
 
     `hookrun.Supervisor` is one; a hook that uses no more than what is here fits every kind of training.
 
-    A session begins in this order: the kind of training makes it, `session_created` is sent, the hooks are given
-    what they remembered, the services start. It ends in this order, each also when the one before failed: the
-    services are waited for, `stop` is sent to every hook, the summary writer is closed, the session is closed,
-    and the first error is raised.
+    A session begins in this order: the kind of training makes it, `session_created` is sent, the hooks are
+    given what they remembered, the services start. It ends in this order, each also when the one before
+    failed: the services are waited for, `stop` is sent to every hook, the summary writer is closed, the
+    session is closed, and the first error is raised.
 
     Args:
       is_chief: True for the task that saves and writes summaries.
@@ -123,10 +84,8 @@ class Runtime(Bus):
         self._gate = StepGate()
         self._metrics: dict[str, float] = {}
         self._session: Any = None
-        self._services = Services(self, ())
-        self._summary_writer: Any = None
-        self._owns_summary_writer = False
-        self._writer_open = False
+        self._services = self._make_services(())
+        self._event_log = EventLog(None, is_own=False)
 
     # What hooks see.
 
@@ -163,7 +122,7 @@ class Runtime(Bus):
     @property
     def summary_writer(self) -> Any:
         """The writer of the events, as it was given; None on a non-chief and where there is none."""
-        return self._summary_writer
+        return self._event_log.writer
 
     @property
     def services_started(self) -> bool:
@@ -194,6 +153,11 @@ class Runtime(Bus):
                 self._metrics[name] = float(value)
             except (TypeError, ValueError) as error:
                 raise TypeError(f"metric {name!r} must be a number, not {value!r}") from error
+
+    @property
+    def _own_hooks(self) -> list[Any]:
+        """The hooks that are told of its sessions."""
+        return [hook for hook in self.hooks if self._is_chief or not hook.chief_only]
 
     def hook_state(self) -> HookState:
         """What is to be remembered beside a checkpoint: metrics, and the state of hooks and triggers."""
@@ -268,18 +232,25 @@ class Runtime(Bus):
             would keep what follows from being read.
           RuntimeError: If there is no summary writer.
         """
-        if self._summary_writer is None:
+        if self.summary_writer is None:
             raise RuntimeError("Writing a summary requires a summary writer.")
         check_summary(summary)
         if global_step is None:
             global_step = self.read_global_step(sess)
-        writers.file_writer(self._summary_writer).add_summary(summary, global_step)
+        writers.file_writer(self.summary_writer).add_summary(summary, global_step)
 
     def next_due(self, step: int) -> float:
         """The next step after `step` at which a receiver of `signals.step` may be due; infinity for none."""
         receivers = (reference() for reference in signals.step.resolved_for(self))
         triggers = (getattr(receiver, "trigger", None) for receiver in receivers if receiver is not None)
         return min((step + 1 if t is None else t.next_due(step) for t in triggers), default=math.inf)
+
+    def after_services(self, start: Callable[[], object]) -> None:
+        """Have `start` called once the standard services of the session that is being made are started.
+
+        For a hook that is told of `session_created` where `start_standard_services` is set.
+        """
+        self._services.to_start_last.append(start)
 
     # What a kind of training implements.
 
@@ -310,28 +281,20 @@ class Runtime(Bus):
 
     # A session begins.
 
-    def _open_summary_writer(self, summary_writer: Any, is_default: bool) -> None:
+    def _open_event_log(self, summary_writer: Any, is_default: bool) -> None:
         """Have the events written by `summary_writer`, or by one of this training's own."""
-        self._owns_summary_writer = is_default
         if is_default:
+            summary_writer = None
             if self._logdir is not None:
                 make_logdir(self._logdir)
-                self._summary_writer = writers.EventFileWriter(self._logdir)
-        elif self._is_chief:
-            self._summary_writer = summary_writer
-        self._writer_open = True
+                summary_writer = writers.EventFileWriter(self._logdir)
+        self._event_log = EventLog(summary_writer if self._is_chief else None, is_default)
 
-    def _reopen_summary_writer(self) -> None:
-        if self._summary_writer is not None:
-            writers.file_writer(self._summary_writer).reopen()
-            self._writer_open = True
-
-    def _begin(self, created: events.SessionCreated, state_from: str | None) -> None:
-        """A session was made: tell the hooks, and give them what they remembered beside a checkpoint."""
+    def _begin(self, created: events.SessionCreated, remembered: Callable[[], object]) -> None:
+        """A session was made: tell the hooks, and have them given what they remembered."""
         session = self._session = created.session
         summary_due, checkpoint_due = events.SummaryDue(session), events.CheckpointDue(session)
-        self._services = Services(
-            self,
+        self._services = self._make_services(
             [
                 Schedule(
                     signals.summary_due, summary_due, self._save_summaries_secs, self._save_summaries_steps
@@ -339,63 +302,76 @@ class Runtime(Bus):
                 Schedule(
                     signals.checkpoint_due, checkpoint_due, self._save_model_secs, self._save_model_steps
                 ),
-            ],
+            ]
         )
         self._session_start = time.monotonic()
         for subscription in tuple(self._subscriptions):
             subscription.start(created.global_step or 0)
-        self._log_subscriptions(created)
+        self._log_subscriptions(created.global_step, created.restored_from)
         self.send(signals.session_created, created)
-        if state_from is not None:
-            self._load_hook_state(state_from)
+        remembered()
 
-    def _load_hook_state(self, checkpoint: str) -> None:
+    def _make_services(self, schedules: Sequence[Schedule]) -> Services:
+        return Services(self, self._coord, self._context, schedules)
+
+    def _restore_hook_state(self, checkpoint: str) -> None:
         """An error is as that of a hook: raised when the session is made."""
         try:
             state = hook_state.read(checkpoint + hook_state.SUFFIX)
         except Exception as error:
             _logger.exception("The state of the hooks could not be restored from %s", checkpoint)
             self._coord.fail(error)
-            return
+        else:
+            self._load_hook_state(state)
+
+    def _load_hook_state(self, state: HookState) -> None:
         self._metrics = dict(state.metrics)
         try:
             hook_state.load(self.hooks, state)
         except Exception as error:  # logged under the name of its hook
             self._coord.fail(error)
 
-    def _log_subscriptions(self, created: events.SessionCreated) -> None:
-        """Say once per session who is told of what, in which order."""
-        by_signal: dict[str, list[str]] = {}
-        for subscription in sorted(self._subscriptions, key=lambda subscription: subscription.priority):
-            by_signal.setdefault(subscription.signal.name, []).append(subscription.name)
-        order = "; ".join(f"{signal}: {', '.join(names)}" for signal, names in sorted(by_signal.items()))
-        restored = "" if created.restored_from is None else f", restored from {created.restored_from}"
-        step = created.global_step
-        _logger.info("Session ready at step %s%s. Called in this order: %s", step, restored, order)
-
-    def _start_services(self, session: Any) -> list[threading.Thread]:
+    def _start_services(self) -> list[threading.Thread]:
         if not self._services.started:
             for subscription in self._services.step_subscriptions():
-                self._connect(subscription, owner=session)
+                self._connect(subscription, owner=self._session)
         return self._services.start()
 
-    def _start_loop(
-        self,
-        interval_secs: float | None,
-        target: Callable[..., object],
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-    ) -> threading.Thread:
-        """Start a thread that calls `target` at once and then periodically, until a stop is requested."""
-        if not callable(target):
-            raise ValueError(f"target must be callable, not {target!r}")
-        if interval_secs is not None:
-            check_secs(timer_interval_secs=interval_secs)
-        call = functools.partial(target, *args, **kwargs)
-        name = f"hookrun-loop-{signals.receiver_name(target)}"
-        thread = TimerThread(name, self._coord, interval_secs, call, self._context)
-        thread.start()
-        return thread
+    def _end_session_before(self) -> None:
+        """End the session that was not stopped, if there is one; its errors are not those of the next one."""
+        if self._session is None:
+            return
+        _logger.warning("A new session begins, and the one before was not stopped: its services end now")
+        reason = RuntimeError("a new session began before stop() was called")
+        try:
+            self._end(
+                Ending(
+                    self._grace_secs, close_summary_writer=False, ignore_live_threads=True, interrupt=reason
+                )
+            )
+        except Exception as error:
+            _logger.error("The session before ended with an error", exc_info=error)
+        self._coord.clear_stop()
+
+    def _go_on_from(
+        self, step: int, last_step: int, checkpoint: str | None = None, state: HookState | None = None
+    ) -> None:
+        """The model is that of `step` now, not that of the last one: tell all that count steps."""
+        state = state or HookState()
+        self._session.go_on_from(step)
+        self._metrics = dict(state.metrics)
+        self._restart_schedules(step)
+        if step < last_step:  # TensorBoard drops what was given up
+            self._event_log.mark("START", step + 1, msg=f"back from step {last_step} to {step}")
+        _logger.info("The training goes on from step %d; its last one was %d", step, last_step)
+        restored = events.SessionRestored(self._session, step, last_step, checkpoint)
+        self.send(signals.session_restored, restored)
+        if state:
+            hook_state.load(self.hooks, state)
+
+    def _restart_schedules(self, step: int) -> None:
+        for subscription in tuple(self._subscriptions):
+            subscription.go_on_from(step)
 
     def _connect(self, subscription: Subscription, owner: object) -> None:
         """Connect a receiver; during a session its schedule starts now, and its timer if it needs one."""
@@ -411,23 +387,26 @@ class Runtime(Bus):
 
     # A session ends.
 
+    @property
+    def _grace_secs(self) -> float:
+        return self._stop_grace_secs
+
     def _end(self, ending: Ending) -> None:
         """End the session: each step of it, even when the one before failed; then raise the first error."""
-        ending.deadline = time.monotonic() + ending.grace_secs
         ending.session, self._session = self._session, None
-        ending.threads |= self._coord.threads
+        ending.deadline = time.monotonic() + ending.grace_secs
+        ending.threads = (ending.threads | self._coord.threads) - {threading.current_thread()}
         self._coord.end()
         with contextlib.ExitStack() as last_to_first:
             last_to_first.callback(self._raise_first_error, ending)
             last_to_first.callback(self._close_session, ending)
-            last_to_first.callback(self._close_summary_writer, ending)
+            last_to_first.callback(self._finish_event_log, ending)
             last_to_first.callback(self._send_stop, ending)
-            self._join_services(ending)
+            self._join_threads(ending)
 
-    def _join_services(self, ending: Ending) -> None:
-        ending.stragglers += self._services.join(
-            ending.threads, ending.deadline, ending.grace_secs, ending.to_close is not None
-        )
+    def _join_threads(self, ending: Ending) -> None:
+        join(ending.threads, ending.deadline)
+        ending.stragglers += [thread.name for thread in ending.threads if thread.is_alive()]
 
     def _send_stop(self, ending: Ending) -> None:
         if ending.session is None:
@@ -436,7 +415,7 @@ class Runtime(Bus):
             with self._stop_context(ending):
                 self._tell_of_stop(ending)
         finally:
-            self._services = Services(self, ())
+            self._services = self._make_services(())
             for subscription in self._owned_by(ending.session):
                 self._disconnect(subscription)
             self._report_hook_times(time.monotonic() - self._session_start)
@@ -444,18 +423,19 @@ class Runtime(Bus):
     def _tell_of_stop(self, ending: Ending) -> None:
         self.send(signals.stop, events.Stop(ending.session, self._coord.error or ending.interrupt))
 
-    def _close_summary_writer(self, ending: Ending) -> None:
-        if not ending.close_summary_writer or self._summary_writer is None or not self._writer_open:
+    def _finish_event_log(self, ending: Ending) -> None:
+        if not ending.close_summary_writer:
+            self._event_log.flush()
             return
-        self._writer_open = False
         try:
-            self._write_stop_event()
-            writers.file_writer(self._summary_writer).close()
+            self._event_log.close()
         except Exception as error:
             _logger.exception("The summary writer failed to close")
             self._coord.fail(error)
 
     def _raise_first_error(self, ending: Ending) -> None:
+        if not ending.raises:
+            return
         try:
             self._coord.join(stop_grace_period_secs=0.0, ignore_live_threads=True)
         except events.INTERRUPTS:
@@ -467,10 +447,3 @@ class Runtime(Bus):
             if not ending.ignore_live_threads:
                 raise RuntimeError(message)
             _logger.info(message)
-
-    def _write_stop_event(self) -> None:
-        """Write the STOP mark of the session. Without a step: the session may be gone."""
-        import tensorflow as tf
-
-        log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.STOP)
-        writers.file_writer(self._summary_writer).add_session_log(log)

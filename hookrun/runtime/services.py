@@ -6,14 +6,14 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
 from hookrun import signals, triggers
+from hookrun.runtime.bus import Bus
+from hookrun.runtime.coordinator import Coordinator
 from hookrun.runtime.subscriptions import Subscription
 from hookrun.runtime.timers import TimerThread
-
-if TYPE_CHECKING:
-    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["Schedule", "Services", "is_queue_runner", "join", "join_before_closing"]
 
@@ -40,12 +40,22 @@ class Services:
     """The services of one session.
 
     Args:
-      runtime: Whose signals are sent.
+      bus: Whose signals are sent.
+      coord: The coordinator that ends the timers.
+      context: Makes the context manager in which the signals are sent.
       schedules: When.
     """
 
-    def __init__(self, runtime: Runtime, schedules: Sequence[Schedule]) -> None:
-        self._runtime = runtime
+    def __init__(
+        self,
+        bus: Bus,
+        coord: Coordinator,
+        context: Callable[[], AbstractContextManager[object]],
+        schedules: Sequence[Schedule],
+    ) -> None:
+        self._bus = bus
+        self._coord = coord
+        self._context = context
         self._schedules = schedules
         self._timers: dict[signals.Signal, TimerThread] = {}
         self.started = False
@@ -71,18 +81,18 @@ class Services:
             if schedule.steps
         ]
 
-    def _send(self, schedule: Schedule, runtime: Runtime, _: Any) -> None:
-        with runtime._context():
-            runtime.send(schedule.signal, schedule.event)
+    def _send(self, schedule: Schedule, *_: Any) -> None:
+        with self._context():
+            self._bus.send(schedule.signal, schedule.event)
 
     def start_timers(self) -> list[threading.Thread]:
         """Start the timers that somebody listens to and that are not running yet; return their threads."""
         started: list[threading.Thread] = []
         for signal, event, secs, _ in self._schedules:
-            if self.started and secs and signal not in self._timers and signal.resolved_for(self._runtime):
+            if self.started and secs and signal not in self._timers and signal.resolved_for(self._bus):
                 name = f"hookrun-{signal.name.removesuffix('_due')}-timer"
-                send = functools.partial(self._runtime.send, signal, event)
-                timer = TimerThread(name, self._runtime.coord, secs, send, self._runtime._context)
+                send = functools.partial(self._bus.send, signal, event)
+                timer = TimerThread(name, self._coord, secs, send, self._context)
                 self._timers[signal] = timer
                 started.append(timer)
         for thread in started:

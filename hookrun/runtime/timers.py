@@ -17,7 +17,7 @@ from hookrun.signals import SessionGoneError, check_ran
 if TYPE_CHECKING:
     from hookrun.runtime.coordinator import Coordinator
 
-__all__ = ["TimerThread", "next_tick"]
+__all__ = ["TimerThread", "next_tick", "start_loop"]
 
 _logger = logging.getLogger(__name__)
 
@@ -88,3 +88,16 @@ def next_tick(due: float, interval_secs: float, now: float) -> float:
     if interval_secs <= 0:
         return now
     return due + interval_secs * max(1, math.ceil((now - due) / interval_secs))
+
+
+def start_loop(
+    coord: Coordinator,
+    interval_secs: float | None,
+    call: Callable[[], object],
+    name: str,
+    context: Callable[[], AbstractContextManager[object]],
+) -> TimerThread:
+    """Start a thread that calls a function of the program's periodically; arguments as for `TimerThread`."""
+    thread = TimerThread(f"hookrun-loop-{name}", coord, interval_secs, call, context)
+    thread.start()
+    return thread

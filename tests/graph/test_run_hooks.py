@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import hookrun
 from hookrun import hooks, signals
-from hookrun.runtime.hook import subscriptions_of
+from hookrun.runtime.subscriber import subscriptions_of
 
 SessionRunArgs = tf.compat.v1.train.SessionRunArgs
 RunOptions = tf.compat.v1.RunOptions

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import hookrun
 from hookrun import hooks, signals
-from hookrun.runtime.hook import subscriptions_of
+from hookrun.runtime.subscriber import subscriptions_of
 from hookrun.testing import FakeClock
 
 v1 = tf.compat.v1

@@ -118,7 +118,7 @@ def test_what_is_logged_to_the_terminal_stands_above_the_bar(terminal, logger, m
     run_steps(bar, 3, others=[hooks.LoggingHook({}, every_steps=1, clock=FakeClock())])
     logger.info("after it")
     ready, *logged, shown_bar, after, end = rows(shown())
-    assert "INFO hookrun.graph.supervisor: Session ready at step 0" in ready
+    assert "INFO hookrun.runtime.bus: Session ready at step 0" in ready
     # one row of the terminal each, with nothing before it and nothing left of the bar behind it
     logged = [line for line in logged if not line.endswith("Starting queue runners.")]
     expected = [f"INFO hookrun.hooks.logging: step {step}: (inf steps/s)" for step in (1, 2, 3)]

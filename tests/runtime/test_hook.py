@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import hookrun
 from hookrun import hooks, signals
-from hookrun.runtime.hook import subscriptions_of
+from hookrun.runtime.subscriber import subscriptions_of
 from hookrun.testing import run_steps
 
 
