@@ -30,7 +30,6 @@ __all__ = [
     "NextStep",
     "Once",
     "Trigger",
-    "deep_copy",
     "required",
     "schedule",
 ]

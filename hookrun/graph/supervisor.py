@@ -567,9 +567,11 @@ class Supervisor(Bus):
           metrics: Numbers by name.
 
         Raises:
-          TypeError: If a value is no number.
+          TypeError: If a name is no str, or a value no number.
         """
         for name, value in metrics.items():
+            if not isinstance(name, str):
+                raise TypeError(f"metrics must be numbers by name, not by {name!r}")
             try:
                 self._metrics[name] = float(value)
             except (TypeError, ValueError) as error:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hookrun import events, signals
+from hookrun import signals
 from hookrun.graph.plans import Listeners, NotCacheable, Plan, Variant, is_quick, key_of
 from hookrun.graph.prepared import InlineChoice, InlineSteps
+from hookrun.runtime.told import IMMUTABLE, ToldStep, read_only
 
 if TYPE_CHECKING:
     from hookrun.graph.run_hooks import RunHooks
@@ -232,9 +233,11 @@ class TrainingSteps:
             _, calls, without_values = variant.resolve_calls(listeners)
         told = []
         for of_rider in values:
-            told.append(events.Step(step, session, results, of_rider))
+            if type(of_rider) not in IMMUTABLE:
+                of_rider = read_only(of_rider, results)
+            told.append(ToldStep(step, session, results, of_rider))
         if without_values:
-            told.append(events.Step(step, session, results))
+            told.append(ToldStep(step, session, results))
         if self.run_hooks.present:
             failures = self.run_hooks.apart(
                 self._call_each, self._supervisor, calls, listeners.state, told, self.coord.fail
