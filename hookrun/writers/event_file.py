@@ -20,7 +20,8 @@ from itertools import islice
 from typing import Any, SupportsInt
 
 from hookrun.writers.event_writer import EventWriter, summary_event
-from hookrun.writers.record_file import EventFile, check_url, is_local, local_path, make_directory
+from hookrun.writers.paths import is_local, local_path
+from hookrun.writers.record_file import EventFile, check_url, make_directory
 from hookrun.writers.vocabulary import Vocabulary
 
 __all__ = ["EventFileWriter"]
