@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import hookrun
-from hookrun import hooks
+from hookrun import hooks, triggers
 
 REQUIRED_ACCURACY = 0.95
 
@@ -28,21 +28,20 @@ FILES = {
 
 
 class AccuracyHook(hooks.Hook):
-    """Measures the accuracy on held-out digits every so many steps, prints it and writes it as a summary."""
+    """Measures the accuracy on held-out digits when it is due, prints it and writes it as a summary."""
 
-    def __init__(self, accuracy, every_steps):
+    def __init__(self, accuracy, trigger):
         self.accuracy = accuracy
-        self.every_steps = every_steps
+        self.trigger = trigger
 
     def setup_graph(self, supervisor):
         # No collections: the standard summary service, which writes all that is collected, leaves it alone.
         self.summary = tf.compat.v1.summary.scalar("accuracy", self.accuracy, collections=[])
 
     def on_step(self, supervisor, event):
-        if event.global_step % self.every_steps == 0:
-            accuracy, summary = event.session.run([self.accuracy, self.summary])
-            supervisor.summary_computed(event.session, summary, event.global_step)
-            print(f"step {event.global_step}: accuracy {accuracy:.4f}")
+        accuracy, summary = event.session.run([self.accuracy, self.summary])
+        supervisor.summary_computed(event.session, summary, event.global_step)
+        print(f"step {event.global_step}: accuracy {accuracy:.4f}")
 
 
 class StopWhenTrained(hooks.Hook):
@@ -81,7 +80,6 @@ def build_model(batch_size):
         hidden = tf.nn.relu(images @ hidden_weights + hidden_bias)
         return hidden @ output_weights + output_bias
 
-    # The input is part of the graph: summaries are computed on a thread that has no feed_dict.
     dataset = tf.data.Dataset.from_tensor_slices((train_images, train_labels))
     dataset = dataset.shuffle(len(train_images)).repeat().batch(batch_size)
     images, labels = tf.compat.v1.data.make_one_shot_iterator(dataset).get_next()
@@ -104,8 +102,13 @@ def train(logdir, steps, batch_size):
         sv = hookrun.Supervisor(
             logdir=logdir,
             save_model_secs=60,
-            save_summaries_secs=1,
-            hooks=[AccuracyHook(accuracy, every_steps=200), StopWhenTrained(steps)],
+            save_summaries_secs=0,
+            save_summaries_steps=100,  # of global_step/sec; the loss has a schedule of its own
+            hooks=[
+                hooks.SummaryHook(every_steps=20, at_steps=[steps]),
+                AccuracyHook(accuracy, triggers.EverySteps(200) | triggers.AtSteps([steps])),
+                StopWhenTrained(steps),
+            ],
         )
         with sv.managed_session() as sess:
             while not sv.should_stop():

@@ -39,7 +39,6 @@ with tf.Graph().as_default():
 that needs it.
 """
 
-import logging
 from typing import TYPE_CHECKING
 
 from hookrun.lazy import names_of
@@ -66,8 +65,6 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package's
     _HOMES = {

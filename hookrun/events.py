@@ -51,9 +51,9 @@ class SessionCreated:
     a worker that is not the chief."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Step:
-    """A training step has been run."""
+    """A training step has been run. No receiver can change what others are told of it."""
 
     global_step: int
     """The global step after this step's own update; without a global step, the steps counted so far. With
@@ -61,9 +61,10 @@ class Step:
     session: Session
     """The session that ran it."""
     results: Any
-    """What `session.run` returns to the program, in the structure of its fetches."""
+    """What `session.run` returns to the program, in the structure of its fetches: a copy."""
     values: Any = None
-    """The values of the receiver's own `fetches`, in their structure; None without fetches."""
+    """The values of the receiver's own `fetches`, in their structure, its arrays read-only; None without
+    fetches."""
 
 
 @dataclass(slots=True)

@@ -31,7 +31,6 @@ __all__ = [
     "NextStep",
     "Once",
     "Trigger",
-    "deep_copy",
     "required",
     "schedule",
 ]

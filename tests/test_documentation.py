@@ -22,6 +22,7 @@ import tensorflow as tf
 import hookrun
 from hookrun import events, hooks, signals, testing, triggers, writers
 from hookrun.logdir import cli
+from hookrun.logdir.run_log import read_run_logs
 from tests.cluster.processes import free_ports
 
 ROOT = Path(__file__).parent.parent
@@ -71,6 +72,18 @@ def test_a_block_runs(block, model, tmp_path, monkeypatch, capsys):
                 sess.run(model.train_op)
     if "print(" in block or "ConsoleWriter" in block:
         assert capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("clean_process")
+@pytest.mark.parametrize(
+    ("name", "logdir", "last_step"), [("README.md", "runs/readme", 2000), ("index.md", "runs/first", 200)]
+)
+def test_the_first_program_draws_curves(name, logdir, last_step, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(re.search(r"```python\n(.*?)```", TEXTS[name], re.DOTALL)[1], {})
+    (log,) = read_run_logs(logdir)
+    for tag in ("loss", "global_step/sec"):
+        assert len(log.scalars[tag]) >= 20 and log.scalars[tag][-1].step == last_step
 
 
 def build_model():

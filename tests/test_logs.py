@@ -1,8 +1,10 @@
-"""What hookrun logs is silent until a program asks for it."""
+"""What hookrun logs: warnings are seen by default, the rest where a program asks for it."""
 
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -11,9 +13,64 @@ import tensorflow as tf
 import hookrun
 from hookrun import hooks, signals
 
+PROGRAM = """
+import logging, sys
+import hookrun
+{configured}
+for name in ("hookrun", "hookrun.runtime.bus"):
+    for level in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        logging.getLogger(name).log(getattr(logging, level), "%s of %s", level, name)
+"""
+CONFIGURED = {
+    "nothing": ("", 1, 0),
+    "log_to_console": ("hookrun.log_to_console()", 1, 1),
+    "basicConfig": ("logging.basicConfig()", 1, 0),
+    "basicConfig of INFO": ("logging.basicConfig(level=logging.INFO)", 1, 1),
+    "a handler of its own": ("logging.getLogger('hookrun').addHandler(logging.NullHandler())", 0, 0),
+    "a watcher": (
+        "from hookrun.logs import LogWatcher\n"
+        "for _ in range(2): logging.getLogger('hookrun').addHandler(LogWatcher())",
+        1,
+        0,
+    ),
+    "a watcher beside a handler": (
+        "from hookrun.logs import LogWatcher\n"
+        "logging.getLogger('hookrun').addHandler(LogWatcher()); logging.basicConfig()",
+        1,
+        0,
+    ),
+}
 
-def test_it_has_a_handler_that_says_nothing(logger):
-    assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
+
+@pytest.mark.parametrize("configured", CONFIGURED)
+def test_a_program_sees_each_warning_once_unless_it_silences_them(configured):
+    line, warnings, infos = CONFIGURED[configured]
+    program = PROGRAM.format(configured=line)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and done.stdout == ""
+    for name in ("hookrun\n", "hookrun.runtime.bus\n"):
+        for level, times in {"ERROR": warnings, "WARNING": warnings, "INFO": infos, "DEBUG": 0}.items():
+            assert done.stderr.count(f"{level} of {name}") == times
+
+
+def test_a_warning_of_a_training_is_seen_beside_a_heartbeat(tmp_path):
+    program = (
+        "import sys, tensorflow as tf, hookrun\n"
+        "from hookrun import hooks\n"
+        "tf.compat.v1.disable_eager_execution()\n"
+        "train_op = tf.compat.v1.assign_add(tf.compat.v1.train.get_or_create_global_step(), 1)\n"
+        "heartbeat = hooks.HeartbeatHook(sys.argv[1] + '/heartbeat.json')\n"
+        "class Refusing(hooks.Hook):\n"
+        "    def on_checkpoint_saving(self, sv, event): event.refused = 'not good enough'\n"
+        "sv = hookrun.Supervisor(logdir=sys.argv[1], hooks=[heartbeat, Refusing()])\n"
+        "with sv.managed_session() as sess:\n"
+        "    sess.run(train_op)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert "The model is not saved at step 1: not good enough" in done.stderr.splitlines()
 
 
 def test_log_to_console_shows_who_is_called_in_which_order(model, logger, capsys):

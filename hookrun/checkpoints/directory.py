@@ -10,12 +10,11 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import tensorflow as tf
 from google.protobuf import text_format
 
-from hookrun.checkpoints import restore
+from hookrun.checkpoints import restore, storage
+from hookrun.checkpoints.messages import CheckpointState
 from hookrun.checkpoints.retention import Checkpoint, EveryNHours, LatestN, Policy
-from hookrun.graph import tf_internals
 from hookrun.runtime import hook_state
 from hookrun.runtime.hook_state import HookState
 
@@ -242,13 +241,16 @@ class CheckpointDirectory:
     def _write_state_file(self, newest: str) -> None:
         paths = list(self._paths)
         if not self._local:
-            tf.compat.v1.train.update_checkpoint_state(self._directory, newest, paths)
+            from tensorflow.compat.v1 import train
+
+            train.update_checkpoint_state(self._directory, newest, paths)
             return
+        from hookrun.graph import tf_internals
+
         write_state_file(self._save_path, newest, paths, tf_internals.saves_relative_paths(self._saver))
 
     def _paths_in_state_file(self) -> list[str]:
-        state = tf.train.get_checkpoint_state(self._directory)
-        names = [os.path.basename(path) for path in state.all_model_checkpoint_paths] if state else []
+        names = [os.path.basename(path) for path in restore.state_in(self._directory)[1]]
         return [os.path.join(self._directory, name) for name in names if self._is_ours(name)]
 
     def _is_ours(self, name: str) -> bool:
@@ -271,7 +273,7 @@ class CheckpointDirectory:
         self._metrics.pop(path, None)
         try:
             remove(path)
-        except (OSError, tf.errors.OpError) as error:  # the new checkpoint is saved all the same
+        except OSError as error:  # the new checkpoint is saved all the same
             _logger.warning("The old checkpoint %s could not be removed: %s", path, error)
 
 
@@ -288,10 +290,10 @@ def write_state_file(save_path: str, newest: str, paths: Iterable[str], relative
       OSError: If it cannot be written; the one before is in its place then.
     """
     directory = os.path.dirname(save_path)
-    if relative:
+    if relative or not os.path.isabs(directory):  # relative paths are taken for paths from the directory
         newest, *paths = (os.path.relpath(path, directory) for path in (newest, *paths))
-        directory = os.path.abspath(directory)  # with a relative one, they are taken for paths from here
-    state = tf.compat.v1.train.generate_checkpoint_state_proto(directory, newest, list(paths))
+    named = [*(path for path in paths if path != newest), newest]
+    state = CheckpointState(model_checkpoint_path=newest, all_model_checkpoint_paths=named)
     written = f"{save_path}{_STATE_FILE}"
     try:
         with open(written, "w", encoding="utf-8") as file:
@@ -309,19 +311,22 @@ def remove(path: str) -> None:
     """Remove the files of the checkpoint with the prefix `path`.
 
     Raises:
-      OSError, tf.errors.OpError: If one cannot be removed.
+      OSError: If one cannot be removed. That another process removed it is no error.
     """
-    if "://" in path:
-        tf.compat.v1.train.remove_checkpoint(path)
-        if tf.io.gfile.exists(path + hook_state.SUFFIX):
-            tf.io.gfile.remove(path + hook_state.SUFFIX)
+    if storage.is_url(path):
+        with storage.errors_of_urls():
+            from tensorflow import compat, io
+
+            compat.v1.train.remove_checkpoint(path)
+            if io.gfile.exists(path + hook_state.SUFFIX):
+                io.gfile.remove(path + hook_state.SUFFIX)
         return
-    for file in _index_last(
-        files_of(path)
-    ):  # a process that is killed meanwhile leaves what the next one finds
-        os.unlink(file)
-    if os.path.exists(path):  # in TensorFlow's first format
-        os.unlink(path)
+    files = _index_last(files_of(path))  # a process that is killed meanwhile leaves what the next one finds
+    if os.path.isfile(path):  # in TensorFlow's first format
+        files.append(path)
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file)
 
 
 def undo_interrupted_save(save_path: str) -> None:
@@ -368,8 +373,8 @@ def _discard_replaced(save_path: str) -> None:
 def time_saved(path: str) -> float | None:
     """When a checkpoint was saved, in seconds since the epoch; None where it does not exist."""
     for file in (f"{path}.index", path):  # a file of TensorFlow's first format is the checkpoint itself
-        if tf.io.gfile.exists(file):
-            return float(tf.io.gfile.stat(file).mtime_nsec) / 1e9
+        with contextlib.suppress(FileNotFoundError):
+            return storage.size_and_time(file)[1] / 1e9
     return None
 
 

@@ -19,15 +19,16 @@ Each one passed over is logged as a warning. Nothing is deleted, moved or writte
 
 from __future__ import annotations
 
-import glob
 import logging
 import os
 import re
 from collections.abc import Collection, Set
 
-import crc32c
-import tensorflow as tf
+from google.protobuf import text_format
 
+from hookrun.checkpoints import integrity, storage
+from hookrun.checkpoints.index import is_table
+from hookrun.checkpoints.messages import CheckpointState
 from hookrun.runtime import hook_state
 from hookrun.runtime.hook_state import HookState
 
@@ -39,6 +40,7 @@ __all__ = [
     "readable_state",
     "save_paths_in",
     "session_source",
+    "state_in",
     "verify",
 ]
 
@@ -46,13 +48,6 @@ _logger = logging.getLogger(__name__)
 
 _STATE_FILE = "checkpoint"
 _PART = re.compile(r"(.+)(?:\.index|\.data-\d{5,}-of-\d{5,})")
-_CANNOT_READ = (tf.errors.OpError, OSError, IndexError, RuntimeError, ValueError)
-"""What TensorFlow's checkpoint reader raises: errors of its own, and those its bindings translate to."""
-
-_FOOTER_SIZE, _MAGIC_SIZE = 48, 8
-_VARINT = rb"([\x80-\xff]{1,9}[\x01-\x7f]|[\x00-\x7f])"
-_HANDLES = _VARINT * 4 + rb"\x00*\Z"
-"""The two handles at the begin of a table's footer: four varints, none longer than it need be, and zeros."""
 
 
 def newest_intact(save_path: str) -> str | None:
@@ -78,8 +73,10 @@ def newest_intact(save_path: str) -> str | None:
         _logger.warning("Checkpoint %s is passed over: %s", prefix, reason)
         failed[prefix] = reason
     if failed:
+        from tensorflow import errors
+
         tried = "\n  ".join(f"{prefix}: {reason}" for prefix, reason in failed.items())
-        raise tf.errors.DataLossError(
+        raise errors.DataLossError(
             None,
             None,
             f"None of the checkpoints of {save_path} is intact, and the training does not start anew while "
@@ -103,22 +100,33 @@ def save_paths_in(directory: str) -> list[str]:
     Args:
       directory: A logdir.
     """
-    prefixes = {os.path.basename(path) for path in named_in(directory)[:1]}
-    if tf.io.gfile.isdir(directory):
-        prefixes |= _prefixes_of(set(tf.io.gfile.listdir(directory)))
-    return sorted({os.path.join(directory, re.sub(r"-\d+$", "", prefix)) for prefix in prefixes})
+    named = {_without_step(os.path.basename(path)) for path in named_in(directory)[:1]}
+    found = _prefixes_in(directory, set(storage.names_in(directory)), named)
+    return sorted(os.path.join(directory, base_name) for base_name in named | set(map(_without_step, found)))
 
 
 def named_in(directory: str) -> list[str]:
     """What the state file in `directory` names, from the newest; nothing where it cannot be read."""
+    newest, paths = state_in(directory)
+    return [] if newest is None else list(dict.fromkeys([newest, *reversed(paths)]))
+
+
+def state_in(directory: str) -> tuple[str | None, list[str]]:
+    """What the state file in `directory` names as the newest, and all that it names, in its order.
+
+    Where it cannot be read, or names no newest, that is None and nothing.
+    """
     try:
-        state = tf.train.get_checkpoint_state(directory)
-    except ValueError:  # it names none, or is no text
-        return []
-    if state is None:
-        return []
-    newest = state.model_checkpoint_path
-    return list(dict.fromkeys([newest, *reversed(state.all_model_checkpoint_paths)]))
+        with storage.open_to_read(os.path.join(directory, _STATE_FILE)) as file:
+            text = file.read().decode()
+        state = text_format.Parse(text, CheckpointState(), allow_unknown_field=True)
+    except (OSError, UnicodeDecodeError, text_format.ParseError):
+        return None, []
+    if not state.model_checkpoint_path:
+        return None, []
+    paths = (state.model_checkpoint_path, *state.all_model_checkpoint_paths)
+    newest, *others = (os.path.join(directory, path) for path in paths)
+    return newest, others
 
 
 def not_yet_named(save_path: str) -> list[str]:
@@ -149,22 +157,21 @@ def session_source(logdir: str | None, checkpoint: str | None) -> dict[str, str 
     return {"checkpoint_dir": logdir}
 
 
-def verify(prefix: str) -> str | None:
-    """Read every byte of a checkpoint, one tensor at a time.
+def verify(prefix: str, progress: integrity.Progress = lambda _: None) -> str | None:
+    """Read every byte of a checkpoint.
 
     A file of TensorFlow's first format, before V2, is not read: it is taken to be intact.
 
     Args:
       prefix: The checkpoint, as `tf.compat.v1.train.Saver.restore` takes it.
+      progress: Called with the number of bytes of each piece of data that was read.
 
     Returns:
       What is damaged, naming the file; None if the checkpoint is intact.
     """
-    for check in (_check_files, _check_hook_state, _check_tensors, _check_unread_of_index):
-        reason = check(prefix)
-        if reason is not None:
-            return reason
-    return None
+    if not storage.exists(f"{prefix}.index"):
+        return None if storage.exists(prefix) else f"{prefix}.index is missing"
+    return _damage_of_hook_state(prefix) or integrity.damage(prefix, progress=progress)
 
 
 def readable_state(prefix: str) -> HookState:
@@ -189,8 +196,9 @@ class _Logdir:
         self._directory, basename = os.path.split(save_path)
         self._own = re.compile(rf"{re.escape(basename)}(?:-(\d+))?")
         self._state_file = os.path.join(self._directory, _STATE_FILE)
-        self._files = set(tf.io.gfile.listdir(self._directory) if tf.io.gfile.isdir(self._directory) else ())
-        self._on_disk = {os.path.join(self._directory, name) for name in _prefixes_of(self._files)}
+        self._files = set(storage.names_in(self._directory))
+        on_disk = _prefixes_in(self._directory, self._files, {basename})
+        self._on_disk = {os.path.join(self._directory, name) for name in on_disk}
         self._named = [self._found(path) for path in named_in(self._directory)]
 
     def candidates(self) -> list[str]:
@@ -268,100 +276,48 @@ def _prefix_of(file: str) -> str | None:
     return match[1] if match else None
 
 
-def _prefixes_of(files: Set[str]) -> set[str]:
-    """The checkpoints that `files` belong to. One of the first format is a file with a `.meta`."""
-    prefixes = {prefix for prefix in map(_prefix_of, files) if prefix is not None}
-    return prefixes | {file for file in files if f"{file}.meta" in files}
+def _without_step(prefix: str) -> str:
+    return re.sub(r"-\d+$", "", prefix)
+
+
+def _prefixes_in(directory: str, files: Set[str], base_names: Set[str]) -> set[str]:
+    """The checkpoints that `files` belong to; of `base_names`, also those of which little is left.
+
+    Other tools have files of such names too. A checkpoint has data beside its index, or an index that is a
+    table. One of TensorFlow's first format is itself a table, with a `.meta` beside it.
+    """
+    indexes = {file.removesuffix(".index") for file in files if file.endswith(".index")}
+    metas = {file.removesuffix(".meta") for file in files if file.endswith(".meta")}
+    data = {prefix for file in files if not file.endswith(".index") and (prefix := _prefix_of(file))}
+
+    def is_checkpoint(prefix: str) -> bool:
+        numbered = _without_step(prefix) != prefix
+        ours = not base_names.isdisjoint((prefix, _without_step(prefix)))
+        path = os.path.join(directory, prefix)
+        if prefix in indexes:
+            return prefix in data or (ours and prefix in metas) or is_table(f"{path}.index")
+        if prefix in data:
+            return ours or numbered or prefix in metas
+        return prefix in files and ((ours and numbered) or is_table(path))
+
+    return set(filter(is_checkpoint, indexes | data | metas))
 
 
 def _exists(prefix: str) -> bool:
-    return bool(tf.io.gfile.exists(f"{prefix}.index") or tf.io.gfile.glob(prefix))
+    return storage.exists(f"{prefix}.index") or storage.exists(prefix)
 
 
 def _mtime(path: str) -> int:
-    """In nanoseconds since the epoch; TensorFlow's are whole seconds, in which much can be saved."""
-    return int(tf.io.gfile.stat(path).mtime_nsec) if "://" in path else os.stat(path).st_mtime_ns
+    """In nanoseconds since the epoch; 0 for one that was removed meanwhile."""
+    try:
+        return storage.size_and_time(path)[1]
+    except FileNotFoundError:
+        return 0
 
 
-def _check_files(prefix: str) -> str | None:
-    if _exists(prefix):
-        return None
-    if tf.io.gfile.glob(f"{glob.escape(prefix)}.data-*"):
-        return f"{prefix}.index is missing"
-    return f"there is no file {prefix}.index, nor any data of it"
-
-
-def _check_hook_state(prefix: str) -> str | None:
+def _damage_of_hook_state(prefix: str) -> str | None:
     try:
         hook_state.read(prefix + hook_state.SUFFIX)
     except (OSError, ValueError) as error:
         return str(error)
     return None
-
-
-def _check_tensors(prefix: str) -> str | None:
-    """Have TensorFlow's reader check all of the data, and of the index what it reads of it."""
-    if not _has_index(prefix):
-        return None
-    try:
-        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
-    except _CANNOT_READ as error:
-        return f"{prefix}.index cannot be read: {_first_line(error)}"
-    for name, dtype in reader.get_variable_to_dtype_map().items():
-        try:
-            if dtype == tf.variant:
-                _restore(prefix, name, dtype)
-            else:
-                reader.get_tensor(name)
-        except _CANNOT_READ as error:
-            return f"{name!r} cannot be read from {prefix}.data-*: {_first_line(error)}"
-    return None
-
-
-def _restore(prefix: str, name: str, dtype: tf.DType) -> None:
-    """Read a tensor that has no form in numpy, such as the state of an iterator."""
-    with tf.Graph().as_default():
-        (tensor,) = tf.raw_ops.RestoreV2(
-            prefix=prefix, tensor_names=[name], shape_and_slices=[""], dtypes=[dtype]
-        )
-        with tf.compat.v1.Session(config=tf.compat.v1.ConfigProto(device_count={"GPU": 0})) as session:
-            session.run(tensor.op)
-
-
-def _check_unread_of_index(prefix: str) -> str | None:
-    """Check what TensorFlow's reader does not read of the index: its metadata block and its padding.
-
-    The index is a table in LevelDB's format. It ends with a footer: offset and size of the metadata block,
-    the same of the index block, zeros, and a magic number.
-    """
-    if not _has_index(prefix):
-        return None
-    with tf.io.gfile.GFile(f"{prefix}.index", "rb") as file:
-        table = file.read()
-    footer = table[-_FOOTER_SIZE:-_MAGIC_SIZE]
-    handles = re.match(_HANDLES, footer, re.DOTALL)
-    if handles is not None:
-        offset, size = (_varint(handles[group]) for group in (1, 2))
-        block, stored = table[offset : offset + size + 1], table[offset + size + 1 : offset + size + 5]
-        if int.from_bytes(stored, "little") == _masked_crc(block):
-            return None
-    return f"{prefix}.index: its footer or its metadata block is damaged"
-
-
-def _has_index(prefix: str) -> bool:
-    return bool(tf.io.gfile.exists(f"{prefix}.index"))
-
-
-def _varint(data: bytes) -> int:
-    """The number in a varint: seven bits a byte, the lowest first."""
-    return sum((byte & 0x7F) << (7 * place) for place, byte in enumerate(data))
-
-
-def _masked_crc(data: bytes) -> int:
-    """The checksum as it is stored in tables and records."""
-    crc = crc32c.crc32c(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -29,7 +29,7 @@ class HookGraphs:
         """Have `hook` add its ops to the graph, which is the default one."""
         before = dict(vars(hook))
         check_ran(hook.setup_graph, hook.setup_graph(runtime))  # type: ignore[func-returns-value]
-        made = {name: value for name, value in vars(hook).items() if before.get(name) is not value}
+        made = {name: value for name, value in vars(hook).items() if before.get(name, before) is not value}
         hook._made_in_graph = made
         self._made.append((hook, made))
 

@@ -84,8 +84,9 @@ class Variant:
         self, fetches: Any, reads: list[Any] | None, riders: Sequence[Subscription], can_prepare: bool
     ) -> None:
         groups: dict[int, list[Subscription]] = {}
-        for rider in riders:  # those that fetch the same object share its value
-            groups.setdefault(id(rider.fetches), []).append(rider)
+        for rider in riders:  # those that fetch the same tensor share its value; containers can be changed
+            shares = isinstance(rider.fetches, (*_BY_IDENTITY, str))
+            groups.setdefault(id(rider.fetches if shares else rider), []).append(rider)
         self.positions: dict[Any, int] = {
             rider: i for i, group in enumerate(groups.values()) for rider in group
         }

@@ -16,6 +16,7 @@ from hookrun.graph.plans import leaves_of
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.subscriber import overrides
 from hookrun.runtime.subscriptions import Subscription
+from hookrun.runtime.told import private
 from hookrun.signals import Signal
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class Run:
     def take(self, results: list[Any]) -> Any:
         """Keep the results of the hooks; return those of the program."""
         own, *others = results
-        self._results = dict(zip(self._fetches, others, strict=True))
+        self._results = dict(zip(self._fetches, map(private, others), strict=True))
         if self._options is None:
             self._options = tf.compat.v1.RunOptions()
         if self._run_metadata is None:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from hookrun import signals
 from hookrun.events import INTERRUPTS
+from hookrun.graph import tf_internals
 from hookrun.graph.plans import Plan, Variant
 from hookrun.graph.prepared import InlineChoice, NotPreparable, Ran
 from hookrun.graph.recovery import LOST, SessionLostError, call_while_answered, close_within, is_lost
@@ -43,6 +44,8 @@ class ManagedSession(tf.compat.v1.Session):
     _training_steps: TrainingSteps
     _closes: Closes
     _pid: int
+    _handled: BaseException | None = None
+    """An error that the program was handling already when the session was made."""
     _was_closed = False
     _lost: SessionLostError | None = None
     _watch: Callable[[Callable[[], Any]], Any] | None = None
@@ -290,8 +293,9 @@ class ManagedSession(tf.compat.v1.Session):
         """
         if self.is_inherited:
             return
+        error = tf_internals.error_of_closing()
         try:
-            self._tell_of_closing(sys.exc_info()[1])
+            self._tell_of_closing(None if error is self._handled else error)
         finally:
             self._close()
 
@@ -301,6 +305,7 @@ class ManagedSession(tf.compat.v1.Session):
 
     def _close(self) -> None:
         self._training_steps.forget()
+        self._handled = None
         was_closed, self._was_closed = self._was_closed, True
         if not self.sess_str:
             super().close()
@@ -346,6 +351,7 @@ def manage(session: Any, steps: TrainingSteps, closes: Closes) -> ManagedSession
         session.__class__ = managed
     managed_session: ManagedSession = session
     managed_session._training_steps, managed_session._closes = steps, closes
+    managed_session._handled = sys.exc_info()[1]
     own_run = super(ManagedSession, managed_session).run
     steps.can_prepare = getattr(own_run, "__func__", None) is tf.compat.v1.Session.run
     return managed_session

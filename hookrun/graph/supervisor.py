@@ -108,7 +108,8 @@ class Supervisor(GraphSessions):
           recovery_wait_secs: Seconds between checks whether the model is ready.
           stop_grace_secs: Seconds that running threads are given to stop.
           checkpoint_basename: The base name of the checkpoints.
-          session_manager: The `tf.compat.v1.train.SessionManager`; a default one if None.
+          session_manager: The `tf.compat.v1.train.SessionManager`; a default one if None. One of another
+            class is asked for each session, and nothing else is done with its master.
           summary_writer: What the events are written with; None to write none. Defaults to a
             `hookrun.writers.EventFileWriter` in `logdir`.
           init_fn: Called with the session after `init_op`.

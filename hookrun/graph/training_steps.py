@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from hookrun import events, signals
+from hookrun import signals
 from hookrun.graph.plans import Listeners, NotCacheable, Plan, Variant, is_quick, key_of
 from hookrun.graph.prepared import InlineChoice, InlineSteps
 from hookrun.graph.run_hooks import RunHooks
 from hookrun.graph.steps import StepOps
 from hookrun.runtime.gate import StepGate
 from hookrun.runtime.runtime import Runtime
+from hookrun.runtime.told import IMMUTABLE, ToldStep, read_only
 
 __all__ = ["TrainingSteps", "as_int"]
 
@@ -232,9 +233,11 @@ class TrainingSteps:
             _, calls, without_values = variant.resolve_calls(listeners)
         told = []
         for of_rider in values:
-            told.append(events.Step(step, session, results, of_rider))
+            if type(of_rider) not in IMMUTABLE:
+                of_rider = read_only(of_rider, results)
+            told.append(ToldStep(step, session, results, of_rider))
         if without_values:
-            told.append(events.Step(step, session, results))
+            told.append(ToldStep(step, session, results))
         if self.run_hooks.present:
             failures = self.run_hooks.apart(
                 self._call_each, self._runtime, calls, listeners.state, told, self.coord.fail

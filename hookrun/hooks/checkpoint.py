@@ -17,8 +17,8 @@ from hookrun.checkpoints.directory import CheckpointDirectory, policy_of
 from hookrun.checkpoints.retention import Policy
 from hookrun.graph.snapshots import Snapshots, can_snapshot, changes_by_runs_alone, saves_as_tensorflow
 from hookrun.runtime.hook import Hook
-from hookrun.runtime.subscriber import only_if
 from hookrun.runtime.hook_state import HookState
+from hookrun.runtime.subscriber import only_if
 
 if TYPE_CHECKING:
     from hookrun.graph.session import ManagedSession

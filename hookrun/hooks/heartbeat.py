@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from hookrun import events
+from hookrun.logs import LogWatcher
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.step_rate import StepRate
 from hookrun.triggers import schedule
@@ -130,11 +131,11 @@ class HeartbeatHook(Hook):
                 raise
 
 
-class _LastError(logging.Handler):
+class _LastError(LogWatcher):
     """Keeps the last error that hookrun logs: of hooks, of services, of saves that failed."""
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__(logging.WARNING)
         self.last: str | None = None
 
     def listen(self) -> None:
@@ -145,6 +146,9 @@ class _LastError(logging.Handler):
         logging.getLogger("hookrun").removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        if record.levelno < logging.ERROR:
+            return
         self.last = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:
             self.last += f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}"

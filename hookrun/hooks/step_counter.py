@@ -12,15 +12,13 @@ import tensorflow as tf
 from hookrun import events, signals
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.step_rate import StepRate
+from hookrun.runtime.subscriptions import HOOK_TIMES
 from hookrun.writers import flush_tick
 
 if TYPE_CHECKING:
     from hookrun.graph.supervisor import Supervisor
 
 __all__ = ["HOOK_TIMES", "StepCounterHook"]
-
-HOOK_TIMES = "hookrun/hook_times"
-"""The tag of the text that holds the time of each hook."""
 
 _logger = logging.getLogger(__name__)
 

@@ -79,6 +79,8 @@ class SummaryHook(Hook):
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         self._writers.reopen()
+        start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+        self._writers.add_session_log(start, event.global_step + 1 if event.global_step else 0)
         if supervisor.global_step is None:
             _logger.warning(
                 "Without a global step, summaries are written at the number of the steps of their session"

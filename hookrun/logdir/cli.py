@@ -1,21 +1,20 @@
 """The command `hookrun`: look at a logdir, check it, and remove old checkpoints.
 
 The exit status is 0; 1 where `verify` found damage; 2 where something could not be done, with a message on
-standard error. With `--json` what is printed is one JSON value. TensorFlow is imported by the commands that
-need it, so that `--help` answers at once.
+standard error. With `--json` what is printed is one JSON value. TensorFlow is not imported.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import dataclasses
 import json
-import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hookrun import __version__
@@ -23,11 +22,14 @@ from hookrun.hooks import retention
 from hookrun.logdir import units
 
 if TYPE_CHECKING:
+    from hookrun.checkpoints.integrity import Progress
     from hookrun.logdir.contents import Checkpoint, EventFile, Pruning
 
 __all__ = ["main"]
 
 _Number = TypeVar("_Number", int, float)
+
+_PATIENCE_SECS = 2.0
 
 _KEEP = "latest:N, hours:H or best:N:METRIC[:min]"
 
@@ -40,7 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        _import_tensorflow()
         status: int = options.command(options)
         sys.stdout.flush()
     except BrokenPipeError:  # `hookrun scalars ... | head`
@@ -50,20 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"hookrun: {error}", file=sys.stderr)
         return 2
     return status
-
-
-def _import_tensorflow() -> None:
-    """Import TensorFlow without what its libraries print to the terminal, past Python, while they load."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its reader of event files is deprecated
-    terminal = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        import tensorflow  # noqa: F401
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
 
 
 class _CommandError(Exception):
@@ -159,7 +146,8 @@ def _number(name: str, kind: type[_Number], text: str) -> _Number:
 def _inspect(options: argparse.Namespace) -> int:
     from hookrun.logdir import contents
 
-    found = contents.inspect(options.logdir)
+    with _progress(options.logdir) as progress:
+        found = contents.inspect(options.logdir, progress)
     if options.json:
         _print_json(dataclasses.asdict(found))
         return 0
@@ -212,7 +200,8 @@ def _event_file_row(file: EventFile, logdir: str) -> list[str]:
 def _verify(options: argparse.Namespace) -> int:
     from hookrun.logdir import contents
 
-    found = contents.inspect(options.logdir)
+    with _progress(options.logdir) as progress:
+        found = contents.inspect(options.logdir, progress)
     verified = found.verify()
     damaged = {path: damage for path, damage in verified.items() if damage is not None}
     if options.json:
@@ -261,11 +250,15 @@ def _scalars(options: argparse.Namespace) -> int:
         raise _CommandError(
             f"there is no scalar {options.tag!r} in {options.logdir!r}; there are: {known}"
         ) from None
-    rows = [{"run": run, **dataclasses.asdict(point)} for run, points in curves.items() for point in points]
+    rows = (
+        {"run": run, "step": point.step, "wall_time": point.wall_time, "value": point.value}
+        for run, points in curves.items()
+        for point in points
+    )
     if options.json:
-        _print_json(rows)
+        _print_json_list(rows)
     else:
-        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(sys.stdout, ["run", "step", "wall_time", "value"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return 0
@@ -285,6 +278,21 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _progress(logdir: str) -> Iterator[Progress]:
+    """On a terminal, show how much was read, once it takes longer than two seconds."""
+    from hookrun.logdir import contents
+
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    style: dict[str, Any] = {"unit": "B", "unit_scale": True, "delay": _PATIENCE_SECS, "leave": False}
+    with tqdm(total=contents.bytes_in(logdir), file=sys.stderr, **style) as bar:
+        yield bar.update
+
+
 def _count(things: Sequence[Any], name: str) -> str:
     return f"{len(things)} {name}" + ("" if len(things) == 1 else "s")
 
@@ -299,6 +307,15 @@ def _print_table(rows: Iterable[Sequence[str]]) -> None:
 
 def _print_json(value: Any) -> None:
     print(json.dumps(_finite(value), indent=2))
+
+
+def _print_json_list(values: Iterable[Any]) -> None:
+    """Print a list of which there need be no more than one value in memory, one value a line."""
+    before = "[\n  "
+    for value in values:
+        sys.stdout.write(before + json.dumps(_finite(value)))
+        before = ",\n  "
+    print("\n]")
 
 
 def _finite(value: Any) -> Any:

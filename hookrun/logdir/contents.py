@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from hookrun.checkpoints import restore
 from hookrun.checkpoints.directory import files_of, remove, time_saved, write_state_file
+from hookrun.checkpoints.integrity import Progress
+from hookrun.checkpoints.messages import MetaGraphDef
 from hookrun.hooks import retention
-from hookrun.logdir.run_log import Point, event_files, read_events, read_run_logs
+from hookrun.logdir import live
+from hookrun.logdir.events import event_files
+from hookrun.logdir.run_log import EventFile, Point, read_run_logs
 from hookrun.runtime import hook_state
 
-__all__ = ["Checkpoint", "EventFile", "Logdir", "PruneError", "Pruning", "inspect", "prune", "read_scalars"]
+__all__ = [
+    "Checkpoint",
+    "EventFile",
+    "Logdir",
+    "PruneError",
+    "Pruning",
+    "bytes_in",
+    "inspect",
+    "prune",
+    "read_scalars",
+]
+
+_TRIES = 10
+"""How often the checkpoints are looked for, where all were removed since they were found."""
 
 
 @dataclass(slots=True)
@@ -42,24 +60,6 @@ class Checkpoint:
 
 
 @dataclass(slots=True)
-class EventFile:
-    """An event file, read to its end or to what cannot be read. A record that is no event is left out."""
-
-    path: str
-    size: int
-    """Bytes."""
-    events: int
-    first_step: int | None
-    """The lowest step of its summaries, 0 where one has none; None without summaries."""
-    last_step: int | None
-    """The highest."""
-    torn: bool = False
-    """True where the last record is not whole: its writer was killed, or is writing it."""
-    damage: str | None = None
-    """What is damaged; None where every record that is whole is as it was written."""
-
-
-@dataclass(slots=True)
 class Logdir:
     """What is in and below a logdir."""
 
@@ -80,22 +80,26 @@ class Logdir:
         return checkpoints | {file.path: file.damage for file in self.event_files}
 
 
-def inspect(directory: str) -> Logdir:
+def inspect(directory: str, progress: Progress = lambda _: None) -> Logdir:
     """Read every byte of the checkpoints in a logdir, and of the event files in and below it.
+
+    What is removed meanwhile is left out.
 
     Args:
       directory: A local directory.
+      progress: Called with the number of bytes, each time that some have been read.
 
     Raises:
       FileNotFoundError: If there is no such directory, or neither checkpoints nor event files in it.
       NotADirectoryError: If it is a file.
     """
     os.scandir(directory).close()  # raises where there is no directory
-    found = [c for save_path in restore.save_paths_in(directory) for c in _checkpoints(save_path)]
-    files = [_read(path) for _, paths in event_files(directory) for path in paths]
-    if not found and not files:
+    found = _found(directory, progress)
+    logs = []
+    with contextlib.suppress(FileNotFoundError):
+        logs = read_run_logs(directory, progress)
+    if not found and not logs:
         raise FileNotFoundError(f"There are neither checkpoints nor event files in {directory!r}")
-    logs = read_run_logs(directory) if files else []
     last_values = {
         log.name: last
         for log in logs
@@ -103,7 +107,15 @@ def inspect(directory: str) -> Logdir:
     }
     start = _start(directory, found)
     state = {} if start is None else dict(hook_state.read(start.path + hook_state.SUFFIX).hooks)
-    return Logdir(found, files, last_values, state)
+    return Logdir(found, [file for log in logs for file in log.files], last_values, state)
+
+
+def bytes_in(directory: str) -> int:
+    """About how many bytes `inspect` will read."""
+    paths = [path for _, paths in event_files(directory) for path in paths]
+    for save_path in restore.save_paths_in(directory):
+        paths += [file for path in restore.candidates(save_path) for file in files_of(path)]
+    return sum(map(_size, paths))
 
 
 def read_scalars(directory: str, tag: str) -> dict[str, list[Point]]:
@@ -160,23 +172,33 @@ def prune(directory: str, policy: retention.Policy, delete: bool) -> list[Prunin
       PruneError: If none of them is intact, or a policy finds none to keep.
     """
     os.scandir(directory).close()
-    save_paths = restore.save_paths_in(directory)
-    plans = {save_path: _plan(save_path, policy) for save_path in save_paths}
-    if not plans:
-        raise FileNotFoundError(f"There are no checkpoints in {directory!r}")
+    plans = _plans(directory, policy)
     if delete:
         for save_path, pruning in plans.items():
             _remove(directory, save_path, pruning)
     return list(plans.values())
 
 
-def _plan(save_path: str, policy: retention.Policy) -> Pruning:
-    found = [
+def _plans(directory: str, policy: retention.Policy) -> dict[str, Pruning]:
+    """What is kept and what is not, by the path of the checkpoints without their step."""
+    for _ in range(_TRIES):
+        save_paths = restore.save_paths_in(directory)
+        plans = {path: plan for path in save_paths if (plan := _plan(directory, path, policy)) is not None}
+        if plans or not save_paths:
+            break
+    if not plans:
+        raise FileNotFoundError(f"There are no checkpoints in {directory!r}")
+    return plans
+
+
+def _plan(directory: str, save_path: str, policy: retention.Policy) -> Pruning | None:
+    """None where all checkpoints were removed since they were found."""
+    trusted = [
         retention.Checkpoint(path, _step(path), wall_time, _metrics(path))
         for path in reversed(restore.candidates(save_path))
         if os.path.dirname(path) == os.path.dirname(save_path) and (wall_time := time_saved(path)) is not None
     ]
-    trusted, damaged = list(found), {}
+    damaged: dict[str, str] = {}
     intact: set[str] = set()
     while trusted:
         wanted = policy.kept(trusted)
@@ -184,12 +206,18 @@ def _plan(save_path: str, policy: retention.Policy) -> Pruning:
         if not unknown:
             break
         for checkpoint in reversed(unknown):
-            reason = restore.verify(checkpoint.path)
+            try:
+                reason = live.damage(directory, checkpoint.path)
+            except live.GoneError:
+                trusted.remove(checkpoint)
+                continue
             if reason is None:
                 intact.add(checkpoint.path)
             else:
                 damaged[checkpoint.path] = reason
                 trusted.remove(checkpoint)
+    if not trusted and not damaged:
+        return None
     if not trusted:
         raise PruneError(f"none of the checkpoints of {save_path} is intact; all are left as they are")
     if not wanted:
@@ -220,18 +248,18 @@ def _here(directory: str, path: str) -> str:
     return path if time_saved(here) is None else here
 
 
-def _checkpoints(save_path: str) -> list[Checkpoint]:
-    found = [
-        Checkpoint(
-            path=path,
-            step=_step(path),
-            wall_time=time_saved(path),
-            size=sum(map(os.path.getsize, files_of(path))),
-            damage=restore.verify(path),
-            metrics=_metrics(path),
-        )
-        for path in reversed(restore.candidates(save_path))
-    ]
+def _found(directory: str, progress: Progress) -> list[Checkpoint]:
+    """The checkpoints in a logdir, the oldest first, one base name after the other."""
+    for _ in range(_TRIES):
+        save_paths = restore.save_paths_in(directory)
+        found = [c for save_path in save_paths for c in _checkpoints(directory, save_path, progress)]
+        if found or not save_paths:
+            break
+    return found
+
+
+def _checkpoints(directory: str, save_path: str, progress: Progress) -> list[Checkpoint]:
+    found = list(_newest_first(directory, restore.candidates(save_path), progress))[::-1]
     intact = [checkpoint for checkpoint in found if checkpoint.damage is None]
     for name in {name for checkpoint in intact for name in checkpoint.metrics}:
         measured = [c for c in intact if not math.isnan(c.metrics.get(name, math.nan))]
@@ -241,10 +269,27 @@ def _checkpoints(save_path: str) -> list[Checkpoint]:
     return found
 
 
+def _newest_first(directory: str, paths: Iterable[str], progress: Progress) -> Iterator[Checkpoint]:
+    """Read each; a training removes the oldest first."""
+    for path in paths:
+        with contextlib.suppress(live.GoneError):
+            size, wall_time, metrics = sum(map(_size, files_of(path))), time_saved(path), _metrics(path)
+            damage = live.damage(directory, path, progress)
+            yield Checkpoint(path, _step(path), wall_time, size, damage, metrics=metrics)
+
+
+def _size(path: str) -> int:
+    """The bytes of a file; 0 for one that was removed meanwhile."""
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError:
+        return 0
+
+
 def _damage_of_meta(path: str) -> str | None:
     try:
         with open(path, "rb") as file:
-            if tf.compat.v1.MetaGraphDef.FromString(file.read()).HasField("graph_def"):
+            if MetaGraphDef.FromString(file.read()).HasField("graph_def"):
                 return None
     except FileNotFoundError:  # a Saver need not write it
         return None
@@ -278,22 +323,3 @@ def _start(directory: str, found: list[Checkpoint]) -> Checkpoint | None:
 
 def _base_name(path: str) -> str:
     return os.path.basename(path).rpartition("-")[0]
-
-
-def _read(path: str) -> EventFile:
-    read = EventFile(path, os.path.getsize(path), 0, None, None)
-    try:
-        for number, event in enumerate(read_events(path), 1):
-            if event is None:
-                read.damage = read.damage or f"record {number} is no event"
-                continue
-            read.events += 1
-            if event.WhichOneof("what") == "summary":
-                step = event.step
-                read.first_step = step if read.first_step is None else min(step, read.first_step)
-                read.last_step = step if read.last_step is None else max(step, read.last_step)
-    except tf.errors.DataLossError as error:
-        read.torn = "truncated record" in error.message
-        if not read.torn:
-            read.damage = read.damage or error.message.splitlines()[0]
-    return read

@@ -16,9 +16,9 @@ import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from hookrun.hooks.step_counter import HOOK_TIMES
 from hookrun.logdir import units
 from hookrun.logdir.run_log import Checkpoint, Point, RunLog, Session, read_run_logs
+from hookrun.runtime.subscriptions import HOOK_TIMES
 
 __all__ = ["report"]
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import tensorflow as tf
-from google.protobuf.message import DecodeError
+from hookrun.checkpoints.index import DamagedError
+from hookrun.checkpoints.integrity import Progress
+from hookrun.logdir.events import TornError, event_files, number_of, read_events, text_of
 
-__all__ = ["Checkpoint", "Point", "RunLog", "Session", "event_files", "read_events", "read_run_logs"]
+__all__ = ["Checkpoint", "EventFile", "Point", "RunLog", "Session", "read_run_logs"]
 
-_SessionLog = tf.compat.v1.SessionLog
+_START, _STOP, _CHECKPOINT = 1, 2, 3
+"""The statuses of a `SessionLog`."""
 
 
 @dataclass(slots=True)
@@ -55,6 +56,24 @@ class Checkpoint:
 
 
 @dataclass(slots=True)
+class EventFile:
+    """An event file, read to its end or to what cannot be read. A record that is no event is left out."""
+
+    path: str
+    size: int
+    """Bytes."""
+    events: int = 0
+    first_step: int | None = None
+    """The lowest step of its summaries, 0 where one has none; None without summaries."""
+    last_step: int | None = None
+    """The highest."""
+    torn: bool = False
+    """True where the last record is not whole: its writer was killed, or is writing it."""
+    damage: str | None = None
+    """What is damaged; None where every record that is whole is as it was written."""
+
+
+@dataclass(slots=True)
 class RunLog:
     """What the event files of one directory tell, read in the order of their names, as TensorBoard does."""
 
@@ -66,13 +85,19 @@ class RunLog:
     checkpoints: list[Checkpoint] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     """The last text of each tag."""
+    files: list[EventFile] = field(default_factory=list)
+    plugins: dict[str, str] = field(default_factory=dict)
+    """What shows a tag's values in TensorBoard. Many writers say so with the first value alone."""
 
 
-def read_run_logs(logdir: str) -> list[RunLog]:
+def read_run_logs(logdir: str, progress: Progress = lambda _: None) -> list[RunLog]:
     """Read all event files in and below a directory, each to its last whole record or to what cannot be read.
+
+    One that is removed meanwhile is left out.
 
     Args:
       logdir: A local directory.
+      progress: Called with the number of bytes, each time that some have been read.
 
     Returns:
       One `RunLog` for each directory that has event files, that of `logdir` itself first.
@@ -84,65 +109,56 @@ def read_run_logs(logdir: str) -> list[RunLog]:
     for directory, paths in event_files(logdir):
         log = RunLog(os.path.relpath(directory, logdir))
         for path in paths:
-            with contextlib.suppress(tf.errors.DataLossError):  # the last record is torn, or damage
-                for event in read_events(path):
-                    if event is not None:
-                        _add(log, event, directory)
+            with contextlib.suppress(FileNotFoundError):
+                log.files.append(_read(log, path, progress))
         logs.append(log)
     if not logs:
         raise FileNotFoundError(f"There are no event files in {logdir!r}")
     return logs
 
 
-def event_files(logdir: str) -> Iterator[tuple[str, list[str]]]:
-    """Find the directories with event files in and below `logdir`, each with the paths of the files."""
-    for directory, subdirectories, names in os.walk(logdir):
-        subdirectories.sort()
-        paths = [os.path.join(directory, name) for name in sorted(names) if "tfevents" in name]
-        paths = [path for path in paths if os.path.isfile(path)]  # no pipe, nor a link to what is gone
-        if paths:
-            yield directory, paths
+def _read(log: RunLog, path: str, progress: Progress) -> EventFile:
+    file = EventFile(path, os.path.getsize(path))
+    try:
+        for number, event in enumerate(read_events(path, progress), 1):
+            if event is None:
+                file.damage = file.damage or f"record {number} is no event"
+                continue
+            file.events += 1
+            _add(log, file, event)
+    except TornError:
+        file.torn = True
+    except DamagedError as error:
+        file.damage = file.damage or str(error)
+    return file
 
 
-def read_events(path: str) -> Iterator[Any]:
-    """The events of an event file, each a `tf.compat.v1.Event`; None for a record that is none.
-
-    Raises:
-      tf.errors.DataLossError: If what follows cannot be read: it is damaged, or the last record is torn, as
-        its writer was killed, or is writing it.
-    """
-    for record in tf.compat.v1.io.tf_record_iterator(path):
-        try:
-            event = tf.compat.v1.Event.FromString(record)
-        except DecodeError:
-            event = None
-        yield event
-
-
-def _add(log: RunLog, event: Any, directory: str) -> None:
-    kind = event.WhichOneof("what")
-    if kind == "session_log":
-        _add_session_log(log, event, directory)
-    elif kind == "summary":
+def _add(log: RunLog, file: EventFile, event: Any) -> None:
+    step = event.step
+    if event.HasField("summary"):
+        file.first_step = step if file.first_step is None else min(step, file.first_step)
+        file.last_step = step if file.last_step is None else max(step, file.last_step)
         for value in event.summary.value:
             _add_value(log, event, value)
+    elif event.HasField("session_log"):
+        _add_session_log(log, event, os.path.dirname(file.path))
     if log.sessions and not log.sessions[-1].stopped:
         session = log.sessions[-1]
-        session.last_step = max(session.last_step, event.step)
+        session.last_step = max(session.last_step, step)
         session.last_time = max(session.last_time, event.wall_time)
 
 
 def _add_session_log(log: RunLog, event: Any, directory: str) -> None:
     status = event.session_log.status
-    if status == _SessionLog.START:
+    if status == _START:
         if not (event.session_log.msg and log.sessions):  # else the session went back to a checkpoint
             log.sessions.append(Session(event.step, event.wall_time, event.step, event.wall_time))
         for points in log.scalars.values():
             points[:] = [point for point in points if point.step < event.step]
-    elif status == _SessionLog.STOP and log.sessions:
+    elif status == _STOP and log.sessions:
         log.sessions[-1].last_time = event.wall_time
         log.sessions[-1].stopped = True
-    elif status == _SessionLog.CHECKPOINT:
+    elif status == _CHECKPOINT:
         name = os.path.basename(event.session_log.checkpoint_path)
         path = os.path.join(directory, f"{name}-{event.step}")
         log.checkpoints.append(Checkpoint(event.step, event.wall_time, path, _checkpoint_size(path)))
@@ -152,18 +168,24 @@ def _checkpoint_size(path: str) -> int | None:
     directory, prefix = os.path.split(path)
     if not os.path.exists(f"{path}.index"):
         return None
-    return sum(entry.stat().st_size for entry in os.scandir(directory) if entry.name.startswith(f"{prefix}."))
+    try:
+        files = [name for name in os.listdir(directory) if name.startswith(f"{prefix}.")]
+        return sum(os.path.getsize(os.path.join(directory, name)) for name in files)
+    except FileNotFoundError:  # it is removed just now
+        return None
 
 
 def _add_value(log: RunLog, event: Any, value: Any) -> None:
-    kind = value.WhichOneof("value")
-    plugin = value.metadata.plugin_data.plugin_name
-    number = None
-    if kind == "simple_value":
+    tag, number = value.tag, None
+    if value.HasField("metadata"):
+        log.plugins.setdefault(tag, value.metadata.plugin_data.plugin_name)
+    if value.HasField("simple_value"):
         number = value.simple_value
-    elif kind == "tensor" and plugin == "scalars":
-        number = float(tf.make_ndarray(value.tensor).item())
-    elif kind == "tensor" and plugin == "text":
-        log.texts[value.tag] = b"\n".join(tf.make_ndarray(value.tensor).ravel()).decode(errors="replace")
+    elif value.HasField("tensor"):
+        plugin = log.plugins.get(tag)
+        if plugin == "scalars":
+            number = number_of(value.tensor)
+        elif plugin == "text":
+            log.texts[tag] = text_of(value.tensor)
     if number is not None:
-        log.scalars.setdefault(value.tag, []).append(Point(event.step, event.wall_time, number))
+        log.scalars.setdefault(tag, []).append(Point(event.step, event.wall_time, number))

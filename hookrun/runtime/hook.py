@@ -132,7 +132,10 @@ class Hook(Subscriber):
 
     def state_dict(self) -> dict[str, Any]:
         """What must survive a restart, as JSON values: saved beside each checkpoint. Called on the thread
-        that saves, between two steps. Where it raises, and `on_error` is "log", the checkpoint has none."""
+        that saves, between two steps. Where it raises, and `on_error` is "log", the checkpoint has none.
+
+        What JSON would give back as something else ends the training with a `TypeError`, as an error of the
+        hook: keys that are no str, tuples. Numbers of numpy come back as Python's."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

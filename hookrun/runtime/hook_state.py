@@ -16,6 +16,7 @@ from typing import Any
 
 import crc32c
 
+from hookrun.numeric import python_number
 from hookrun.runtime.subscriber import Subscriber, overrides
 from hookrun.triggers import Trigger
 
@@ -49,7 +50,7 @@ def write(path: str | os.PathLike[str], state: HookState) -> None:
     Raises:
       OSError: If the file cannot be written.
     """
-    text = json.dumps(asdict(state), sort_keys=True)
+    text = json.dumps(asdict(state))
     with open(path, "w", encoding="utf-8") as file:
         json.dump({"crc32c": crc32c.crc32c(text.encode()), "state": text}, file)
 
@@ -79,7 +80,8 @@ def collect(hooks: Iterable[Subscriber], metrics: Mapping[str, float]) -> HookSt
     A `state_dict` that fails is logged, and left out where its hook has `on_error` "log".
 
     Raises:
-      TypeError: If one of another hook holds what is no JSON value; the message names the hook.
+      TypeError: If one of another hook holds what does not come back from JSON as it is; the message names
+        the hook, and the key or the value.
       Exception: What one of another hook raised.
     """
     hooks = list(hooks)
@@ -143,18 +145,37 @@ def _collected(
 ) -> Iterator[tuple[str, Any]]:
     for name, hook, state_dict in sources:
         try:
-            state = json.loads(_dumped(name, state_dict()))
+            state = state_dict()
+            try:
+                state = _as_json(state)
+            except TypeError as error:
+                raise TypeError(f"state_dict of {name} must hold JSON values only: {error}") from None
         except Exception as error:
             _failed("state_dict", name, hook, error)
         else:
             yield name, state
 
 
-def _dumped(name: str, state: Any) -> str:
-    try:
-        return json.dumps(state)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"state_dict of {name} must hold JSON values only: {error}") from error
+def _as_json(value: Any, path: str = "") -> Any:
+    """`value` as it comes back from JSON.
+
+    Raises:
+      TypeError: If that is something else, such as a list for a tuple; it says what, and where in the state.
+    """
+    where = f" in {path}" if path else ""
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r}{where} is no str")
+        return {key: _as_json(each, f"{path}[{key!r}]") for key, each in value.items()}
+    if isinstance(value, list):
+        return [_as_json(each, f"{path}[{i}]") for i, each in enumerate(value)]
+    value = python_number(value)
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, (int, float, str)):  # an enum's, for instance
+        return json.loads(json.dumps(value))
+    raise TypeError(f"{value!r}{where} is of the type {type(value).__name__}")
 
 
 def _failed(method: str, name: str, hook: Subscriber, error: Exception) -> None:

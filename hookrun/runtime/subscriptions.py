@@ -16,9 +16,12 @@ from hookrun.numeric import python_number
 from hookrun.signals import Signal, check_runs, takes_event
 from hookrun.triggers import Trigger
 
-__all__ = ["Handle", "HookTime", "OnError", "OnUnfed", "Subscription"]
+__all__ = ["HOOK_TIMES", "Handle", "HookTime", "OnError", "OnUnfed", "Subscription"]
 
 _logger = logging.getLogger(__name__)
+
+HOOK_TIMES = "hookrun/hook_times"
+"""The tag of the text that holds the time of each hook."""
 
 OnError = Literal["stop", "log"]
 OnUnfed = Literal["stop", "skip"]

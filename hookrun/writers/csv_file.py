@@ -12,7 +12,11 @@ __all__ = ["CSVWriter"]
 
 
 class CSVWriter(TextFileWriter):
-    """Appends a row for each scalar: its step, the time in seconds since 1970, its tag and its value."""
+    """Appends a row for each scalar: its step, the time in seconds since 1970, its tag and its value.
+
+    Where the file holds something already when a session starts, a row of the tag ``hookrun/start`` marks it:
+    what stands above it for its step and later ones was given up.
+    """
 
     header = "step,wall_time,tag,value\n"
 
@@ -23,3 +27,7 @@ class CSVWriter(TextFileWriter):
         for tag, value in scalars.items():
             write(["" if step is None else step, wall_time, tag, value])
         return rows.getvalue()
+
+    def start_text(self, step: int, wall_time: float) -> str:
+        """One row, whose value is its step."""
+        return self.text({"hookrun/start": step}, step, wall_time)

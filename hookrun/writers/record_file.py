@@ -13,32 +13,15 @@ from typing import Any
 import tensorflow as tf
 from tensorboardX import record_writer
 
-__all__ = ["EventFile", "check_url", "is_local", "local_path", "make_directory"]
+from hookrun.writers.paths import is_local
+
+__all__ = ["EventFile", "check_url", "make_directory"]
 
 _NEEDED_PACKAGE = {"gs": record_writer.GCS_ENABLED, "s3": record_writer.S3_ENABLED}
 """Whether tensorboardX has found what it needs for its own schemes."""
 
 _STAMPED = re.compile(r"events\.out\.tfevents\.(\d{10})(?:\.(\d{9})\.)?")
 """The name of an event file: of `EventFile`, with nanoseconds, or of another writer, with seconds alone."""
-
-
-def is_local(path: str) -> bool:
-    """False for a URL, unless its scheme is ``file``."""
-    return "://" not in path or path.startswith("file://")
-
-
-def local_path(path: str) -> str:
-    """A local path as an absolute one, also where it is given as a URL.
-
-    Raises:
-      ValueError: If it is a URL of another host, or of a relative path: ``file://runs/first``.
-    """
-    if not path.startswith("file://"):
-        return os.path.abspath(path)
-    host, slash, rest = path.removeprefix("file://").partition("/")
-    if host not in ("", "localhost") or not slash:
-        raise ValueError(f"A file URL must have an absolute path, as in file:///runs/first, not {path!r}")
-    return os.path.abspath("/" + rest)
 
 
 def check_url(logdir: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import mmap
 import os
 import threading
 import time
@@ -10,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, SupportsInt, TextIO
 
 import tensorflow as tf
+
+from hookrun.writers.paths import is_local, local_path
 
 __all__ = ["ScalarWriter", "TextFileWriter"]
 
@@ -90,10 +93,15 @@ class ScalarWriter(abc.ABC):
 
 
 class TextFileWriter(ScalarWriter):
-    """Appends text to a file; a flush hands it to the operating system. A subclass overrides `text`.
+    """Appends text to a file. Each summary is handed to the operating system at once, as a whole: it survives
+    the process. A subclass overrides `text`, and `start_text` where its readers need to know of restarts.
 
     Args:
-      path: The file; its directory is made when it is first written to. What it holds already stays.
+      path: The local file; its directory is made when it is first written to. What it holds already stays,
+        but for a last line without an end, of a process that was killed.
+
+    Raises:
+      ValueError: If `path` is a URL, unless its scheme is ``file``.
     """
 
     header = ""
@@ -101,21 +109,39 @@ class TextFileWriter(ScalarWriter):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
-        self._path = os.fspath(path)
+        if not is_local(os.fspath(path)):
+            raise ValueError(f"path must be that of a local file, not {path!r}")
+        self._path = local_path(os.fspath(path))
         self._file: TextIO | None = None
 
     @abc.abstractmethod
     def text(self, scalars: Mapping[str, float], step: int | None, wall_time: float) -> str:
         """The text for the scalars of one summary, with its line ends; the arguments are those of `write`."""
 
+    def start_text(self, step: int, wall_time: float) -> str:
+        """The text that marks a restart in a file that holds something already; none unless overridden.
+
+        Args:
+          step: What stands above the mark for this step and later ones was given up: a run was killed after
+            its last checkpoint, an older checkpoint was restored, or another training began.
+          wall_time: The time in seconds since 1970.
+        """
+        return ""
+
     def write(self, scalars: Mapping[str, float], step: int | None, wall_time: float) -> None:
         """Append the text for the scalars."""
-        if self._file is None:
-            self._file = self._open()
-        self._file.write(self.text(scalars, step, wall_time))
+        self._append(self.text(scalars, step, wall_time))
+
+    def add_session_log(self, session_log: Any, global_step: SupportsInt | None = None) -> None:
+        """Append `start_text` where a session starts and the file holds something already."""
+        if session_log.status == session_log.START:
+            with self._lock:
+                if os.path.exists(self._path) and os.path.getsize(self._path):
+                    step = 0 if global_step is None else int(global_step)
+                    self._append(self.start_text(step, time.time()))
 
     def flush(self) -> None:
-        """Hand what was written to the operating system."""
+        """Hand over what a write that failed has left."""
         with self._lock:
             if self._file is not None:
                 self._file.flush()
@@ -127,18 +153,29 @@ class TextFileWriter(ScalarWriter):
             if file is not None:
                 file.close()
 
+    def _append(self, text: str) -> None:
+        if self._file is None:
+            self._file = self._open()
+        self._file.write(text)
+
     def _open(self) -> TextIO:
-        os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
-        file = open(self._path, "a", encoding="utf-8", newline="")
-        size = file.tell()
-        if size == 0:
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        _cut_torn_line(self._path)
+        file = open(self._path, "a", buffering=1, encoding="utf-8", newline="")
+        if file.tell() == 0:
             file.write(self.header)
-        else:
-            with open(self._path, "rb") as written:
-                written.seek(size - 1)
-                if written.read() != b"\n":  # the process that wrote it was killed
-                    file.write("\n")
         return file
+
+
+def _cut_torn_line(path: str) -> None:
+    """Cut off a last line without an end: the process that wrote it was killed, or its disk was full."""
+    if os.path.exists(path) and os.path.getsize(path):
+        with (
+            open(path, "r+b") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+        ):
+            whole = text.rfind(b"\n") + 1
+        os.truncate(path, whole)
 
 
 def _scalars(summary: Any) -> Iterator[tuple[str, float]]:

@@ -215,7 +215,9 @@ def test_train_gives_hooks_the_state_of_the_beginning_where_nothing_was_saved(cl
 def test_train_goes_on_with_the_live_model_when_the_server_was_only_out_of_reach(cluster, build, tmp_path):
     cluster.start_ps()
     told = Told()
-    model = build(tmp_path, hooks=[told])
+    early = hooks.EarlyStoppingHook("loss", mode="min", patience=1000)
+    model = build(tmp_path, hooks=[told, early])
+    model.sv.report_metrics({"loss": 0.5})
 
     def step(sess):
         if sess.run(model.train_op) == 4 and not told.recovered:
@@ -227,6 +229,7 @@ def test_train_goes_on_with_the_live_model_when_the_server_was_only_out_of_reach
 
     (event,) = told.recovered
     assert (event.global_step, event.how, event.steps_lost) == (4, "adopted", 0)
+    assert (early.best, early.best_step) == (0.5, 1)
 
 
 def test_train_ends_after_max_recoveries_and_does_not_retry_what_a_hook_raises(cluster, build, tmp_path):

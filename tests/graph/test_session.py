@@ -47,7 +47,7 @@ def test_the_event_has_the_step_the_session_and_what_run_returned(sv, model, tol
         results = sess.run({"train": model.train_op, "loss": model.loss})
     (event,) = told
     assert (event.global_step, event.session, event.values) == (1, sess, None)
-    assert event.results is results
+    assert event.results == results
     assert results["train"] is None
 
 

@@ -535,6 +535,28 @@ class TestClosedByTheProgram:
         sv.stop()
         assert self.newest(sv) == 1
 
+    def test_one_that_an_error_ends_is_not(self, model, sv):
+        saved = []
+        sv.on(signals.checkpoint_saved, lambda _, event: saved.append(event.global_step))
+        with pytest.raises(ValueError), tf.compat.v1.Session() as own:
+            own.run(sv.init_op)
+            sv.start_standard_services(own)
+            own.run(model.train_op)
+            own.run(model.train_op)
+            raise ValueError
+        sv.stop()
+        assert 2 not in saved
+
+    def test_an_error_that_the_program_goes_on_from_is_not_that_of_the_session(self, model, sv):
+        try:
+            raise ValueError("before")
+        except ValueError:
+            sess = sv.prepare_or_wait_for_session()
+            sess.run(model.train_op)
+            sess.close()
+        sv.stop()
+        assert self.newest(sv) == 1
+
     def test_blocked_threads_of_the_program_do_not_hold_up_the_closing_that_ends_them(self, model, tmp_path):
         queue = tf.queue.FIFOQueue(1, tf.int32)
         dequeue = queue.dequeue()

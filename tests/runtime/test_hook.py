@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import threading
 
 import pytest
 import tensorflow as tf
@@ -10,7 +12,7 @@ import tensorflow as tf
 import hookrun
 from hookrun import hooks, signals
 from hookrun.runtime.subscriber import subscriptions_of
-from hookrun.testing import run_steps
+from hookrun.testing import FakeClock, run_steps
 
 
 def test_only_overridden_methods_are_connected():
@@ -147,3 +149,93 @@ def test_to_stop_when_the_loss_no_longer_improves_and_to_log_the_learning_rate_t
     values = [{"loss": 1 / min(step, 7), "learning_rate": 0.1} for step in range(1, 601)]
     run_steps(StopWhenStuck("loss:0", "rate:0"), 600, values=values).assert_sent(signals.step, times=507)
     assert caplog.messages == ["learning rate 0.1"] * 7
+
+
+def test_an_instance_in_two_sessions_at_a_time_is_refused(graph, tmp_path):
+    hook = hooks.CheckpointHook(every_steps=1)
+
+    def supervisor(logdir):
+        with tf.Graph().as_default() as graph:
+            train_op = tf.compat.v1.train.get_or_create_global_step().assign_add(1)
+            return hookrun.Supervisor(graph=graph, logdir=tmp_path / logdir, hooks=[hook]), train_op
+
+    (first, train_op), (second, _) = supervisor("first"), supervisor("second")
+    with first.managed_session() as sess:
+        sess.run(train_op)
+        with pytest.raises(RuntimeError, match="CheckpointHook is in a session of another Supervisor"):
+            with second.managed_session():
+                pass
+        sess.run(train_op)
+    with second.managed_session():
+        pass
+    sess = first.prepare_or_wait_for_session(start_standard_services=False)
+    sess.close()  # and no stop()
+    with second.managed_session():
+        pass
+    first.stop()
+
+
+def test_a_trigger_of_the_class_is_one_for_each_instance():
+    class Fifth(hooks.Hook):
+        trigger = hookrun.triggers.EverySteps(5)
+
+        def __init__(self):
+            self.told = []
+
+        def on_step(self, supervisor, event):
+            self.told.append(event.global_step)
+
+    first, second = Fifth(), Fifth()
+    run_steps(first, 10, others=[second])
+    assert first.told == second.told == [5, 10]
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
+def test_a_copy_shares_no_state_with_what_it_is_a_copy_of(how):
+    class Mine(hooks.Hook):
+        def __init__(self, clock):
+            self.trigger = self.own = hookrun.triggers.EverySteps(2) | hookrun.triggers.EverySecs(
+                5, clock=clock
+            )
+            self.clock, self.lock, self.settings = clock, threading.Lock(), {"a": [1]}
+            self.told = []
+
+        def on_step(self, supervisor, event):
+            self.told.append(event.global_step)
+
+    hook = Mine(FakeClock())
+    copied = how(hook)
+    copied.told = []
+    assert copied.trigger is copied.own is not hook.trigger
+    assert (copied.clock, copied.lock) == (hook.clock, hook.lock)
+    assert (copied.settings is hook.settings) == (how is copy.copy)
+    assert copied.settings == {"a": [1]}
+    run_steps(hook, 5, others=[copied], clock=hook.clock)
+    assert hook.told == copied.told == [2, 4, 5]
+
+
+def test_what_a_subclass_calls_does_nothing_where_the_instance_has_no_use_for_it(model, tmp_path):
+    told = []
+
+    class Announced(hooks.CheckpointHook):
+        def on_step(self, supervisor, event):
+            told.append(event.global_step)
+            super().on_step(supervisor, event)
+
+    assert "CheckpointHook.on_step" not in [s.name for s in subscriptions_of(hooks.CheckpointHook())]
+    with hookrun.Supervisor(logdir=tmp_path, hooks=[Announced()]).managed_session() as sess:
+        for _ in range(3):
+            sess.run(model.train_op)
+    assert told == [1, 2, 3]
+    assert len(list(tmp_path.glob("model.ckpt-*.index"))) <= 2  # by its timer, and at the end
+
+
+def test_nothing_is_connected_to_step_where_no_hook_has_a_use_for_it(model, tmp_path):
+    given = [
+        hooks.CheckpointHook(),
+        hooks.EvaluationHook({"loss": model.loss}, every_checkpoints=1),
+        hooks.LearningRateHook(model.weights),
+        hooks.CallbackHook(lambda sv, event: None, signals.stop),
+    ]
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=given)
+    assert signals.step.resolved_for(sv) == ()

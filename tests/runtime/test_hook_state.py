@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import collections
+import enum
+
+import numpy as np
 import pytest
 
-from hookrun import hooks
+import hookrun
+from hookrun import hooks, triggers
 from hookrun.runtime.hook_state import HookState, collect, load, read, write
 from hookrun.triggers import schedule
 
@@ -53,6 +58,63 @@ class Remembers(hooks.Hook):
 def test_a_state_that_is_no_json_is_refused_by_the_name_of_its_hook():
     with pytest.raises(TypeError, match="state_dict of Remembers must hold JSON values only"):
         collect([Remembers({"set": {1}})], {})
+
+
+class Colour(str, enum.Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({7: 0.5}, "the key 7 is no str"),
+        ({"values": {7: 0.5}}, r"the key 7 in \['values'\] is no str"),
+        ({"values": [{}, {"inner": {None: 1}}]}, r"the key None in \['values'\]\[1\]\['inner'\] is no str"),
+        ({(1, 2): 0.5}, r"the key \(1, 2\) is no str"),
+        ({np.int64(7): 0.5}, "the key np.int64.7. is no str"),
+        ({"shape": (1, 2)}, r"\(1, 2\) in \['shape'\] is of the type tuple"),
+        ({"array": np.zeros(2)}, r"array.* in \['array'\] is of the type ndarray"),
+        ({"number": 1j}, r"1j in \['number'\] is of the type complex"),
+    ],
+)
+def test_a_state_that_would_come_back_as_another_is_refused_by_its_place(state, message):
+    with pytest.raises(TypeError, match=f"state_dict of Remembers must hold JSON values only: {message}"):
+        collect([Remembers(state)], {})
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        {"text": "ü", "none": None, "flag": True, "large": 2**70, "inf": float("-inf")},
+        {"nested": [{"a": [1, 2.5]}, []], "": {}},
+        collections.OrderedDict([("b", 1), ("a", 2)]),
+        {"numpy": [np.int64(5), np.float32(0.1), np.True_, np.array(5), np.str_("s")]},
+        {"enum": Colour.RED},
+    ],
+)
+def test_a_state_comes_back_as_it_was(state, tmp_path):
+    write(tmp_path / "state", collect([Remembers(state)], {}))
+    restored = read(tmp_path / "state").hooks["Remembers"]
+    assert restored == state
+    if state is not None:
+        assert list(restored) == list(state)
+
+
+def test_the_state_of_a_trigger_is_checked_too():
+    class Fires(triggers.Once):
+        def state_dict(self):
+            return {1: True}
+
+    hook = Remembers({})
+    hook.trigger = Fires()
+    with pytest.raises(TypeError, match="Remembers must hold JSON values only: the key 1 is no str"):
+        collect([hook], {})
+
+
+def test_a_metric_whose_name_is_no_str_is_refused(model):
+    with pytest.raises(TypeError, match="metrics must be numbers by name, not by 1"):
+        hookrun.Supervisor().report_metrics({1: 0.5})
 
 
 def test_what_is_remembered_does_not_change_afterwards():

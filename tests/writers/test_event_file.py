@@ -172,7 +172,7 @@ def log():
         def emit(self, record):
             records.put(record)
 
-    logger = logging.getLogger("hookrun.writers.event_file")
+    logger = logging.getLogger("hookrun.writers.event_queue")
     handler, level = Handler(), logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from contextlib import suppress
@@ -11,7 +12,6 @@ from typing import Any
 import tensorflow as tf
 from observing import (
     ALL_SERVICES,
-    FlushingWriter,
     catching,
     checkpoints,
     counting_model,
@@ -187,22 +187,6 @@ def out_of_range_error_in_a_save(Supervisor, logdir):
     return errors
 
 
-def stop_and_a_writer_of_the_user(Supervisor, logdir):
-    closed = {}
-    for way, arguments in {"default": {}, "asked": {"close_summary_writer": True}}.items():
-        writer = FlushingWriter()
-        with tf.Graph().as_default():
-            counting_model()
-            sv = Supervisor(logdir=logdir, summary_writer=writer, save_model_secs=0, save_summaries_secs=0)
-        session = sv.prepare_or_wait_for_session()
-        sv.stop(**arguments)
-        session.close()
-        closed[way] = "close" in writer.calls
-    with sv.managed_session():
-        writer.calls.clear()
-    return {**closed, "managed_session": "close" in writer.calls}
-
-
 def resource_variable_named_global_step(Supervisor, logdir):
     tf1.get_variable("global_step", initializer=4, use_resource=True)
     sv = Supervisor(logdir=logdir)
@@ -260,3 +244,54 @@ def training_step_after_a_service_failed(Supervisor, logdir):
         sv.wait_for_stop()
         step = raised(session.run, model.train_op)
     return {"training step": step, "block": errors}
+
+
+def start_after_an_earlier_run_without_a_global_step(Supervisor, logdir):
+    counts = []
+    for _ in range(2):
+        with tf.Graph().as_default():
+            tf1.get_variable("weight", initializer=1.0)
+            sv = Supervisor(logdir=logdir, save_model_secs=0, save_summaries_secs=0)
+            with sv.managed_session():
+                pass
+        counts.append(sum(stream.count("START 0") for stream in streams(logdir)))
+        time.sleep(1.1)  # TensorFlow's event file of the same second would be overwritten
+    return counts
+
+
+def session_that_the_program_closes(Supervisor, logdir):
+    saved = []
+    for stops in (True, False):
+        folder = os.path.join(logdir, str(stops))
+        with tf.Graph().as_default():
+            model = counting_model()
+            sv = Supervisor(logdir=folder)
+            with sv.prepare_or_wait_for_session() as session:
+                first_tick(sv, folder, *ALL_SERVICES)
+                for _ in range(3):
+                    session.run(model.train_op)
+            if stops:
+                sv.stop()
+            saved.append(checkpoints(folder))
+            sv.request_stop()
+    return saved
+
+
+def private_method_of_a_subclass(Supervisor, logdir):
+    counting_model()
+    seen: list[Any] = [None, None]
+
+    class Sub(Supervisor):
+        def _init_saver(self, saver=0):
+            seen[0] = "called"
+            super()._init_saver(saver)
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            seen[1] = record.getMessage()
+
+    handler = Keep(logging.WARNING)
+    logging.getLogger("hookrun").addHandler(handler)
+    Sub()
+    logging.getLogger("hookrun").removeHandler(handler)
+    return seen

@@ -8,7 +8,19 @@ import threading
 import time
 from typing import Any
 
-from observing import ALL_SERVICES, catching, counting_model, files, first_tick, raised, streams, tf1, until
+import tensorflow as tf
+from observing import (
+    ALL_SERVICES,
+    FlushingWriter,
+    catching,
+    counting_model,
+    files,
+    first_tick,
+    raised,
+    streams,
+    tf1,
+    until,
+)
 
 
 def _straggler(release: threading.Event) -> threading.Thread:
@@ -184,6 +196,22 @@ def stop_of_a_non_chief(Supervisor, logdir):
     result = raised(sv.stop)
     session.close()
     return [value, result, os.path.exists(logdir)]
+
+
+def stop_and_a_writer_of_the_user(Supervisor, logdir):
+    closed = {}
+    for way, arguments in {"default": {}, "asked": {"close_summary_writer": True}}.items():
+        writer = FlushingWriter()
+        with tf.Graph().as_default():
+            counting_model()
+            sv = Supervisor(logdir=logdir, summary_writer=writer, save_model_secs=0, save_summaries_secs=0)
+        session = sv.prepare_or_wait_for_session()
+        sv.stop(**arguments)
+        session.close()
+        closed[way] = "close" in writer.calls
+    with sv.managed_session():
+        writer.calls.clear()
+    return {**closed, "managed_session": "close" in writer.calls}
 
 
 def stop_leaves_the_writer_open_when_asked(Supervisor, logdir):
