@@ -35,6 +35,7 @@ from hookrun.runtime.bus import Bus, checked_hooks
 from hookrun.runtime.coordinator import Coordinator
 from hookrun.runtime.gate import StepGate
 from hookrun.runtime.hook_state import HookState
+from hookrun.runtime.metrics import Metrics
 from hookrun.runtime.services import Schedule, Services, join
 from hookrun.runtime.subscriptions import Subscription
 from hookrun.runtime.timers import TimerThread
@@ -194,7 +195,7 @@ class Supervisor(Bus):
         self._save_model_steps = save_model_steps if is_chief else None
 
         self._gate = StepGate()
-        self._metrics: dict[str, float] = {}
+        self._metrics = Metrics()
         self._session: ManagedSession | None = None
         self._made: Made | None = None
         self._maker: SessionMaker | None = None
@@ -469,7 +470,7 @@ class Supervisor(Bus):
     @property
     def metrics(self) -> dict[str, float]:
         """The last value of each metric that was reported."""
-        return dict(self._metrics)
+        return self._metrics.values
 
     def report_metrics(self, metrics: Mapping[str, float]) -> None:
         """Make the values of metrics known to all hooks, and have them remembered beside each checkpoint.
@@ -478,17 +479,28 @@ class Supervisor(Bus):
           metrics: Numbers by name.
 
         Raises:
-          TypeError: If a value is no number.
+          TypeError: If a name is no string, or a value no number. Nothing is reported then.
+          ValueError: If a value is of several numbers. Nothing is reported then.
         """
-        for name, value in metrics.items():
-            try:
-                self._metrics[name] = float(value)
-            except (TypeError, ValueError) as error:
-                raise TypeError(f"metric {name!r} must be a number, not {value!r}") from error
+        self._metrics.report(metrics)
+
+    def times_reported(self, metric: str) -> int:
+        """How often a metric was reported, in the sessions that were saved before this one too.
+
+        A hook that goes by a metric finds a value new where this number has changed, also where the value is
+        the same as before.
+
+        Args:
+          metric: The name of the metric.
+
+        Returns:
+          The number; 0 for one that was never reported.
+        """
+        return self._metrics.times_reported.get(metric, 0)
 
     def hook_state(self) -> HookState:
         """What is to be remembered beside a checkpoint: metrics, and the state of hooks and triggers."""
-        return hook_state.collect(self.hooks, self._metrics)
+        return hook_state.collect(self.hooks, self._metrics.values, self._metrics.times_reported)
 
     @contextlib.contextmanager
     def managed_session(
@@ -643,7 +655,7 @@ class Supervisor(Bus):
         with self._graph.as_default():
             if how == "initialized":
                 hook_state.load(self.hooks, self._first_state)
-                self._metrics = dict(self._first_state.metrics)
+                self._metrics.restore(self._first_state.metrics, self._first_state.times_reported)
             step, lost = self.read_global_step(sess), None
             if step is not None:  # by now, other workers may have trained
                 if how == "restored" and checkpoint is not None:
@@ -802,27 +814,35 @@ class Supervisor(Bus):
                 "Was global_step= left out of minimize() or apply_gradients()?",
                 self._global_step.name,
             )
+        state: HookState | None = None  # with an adopted model, hooks that ran know more than the checkpoint
+        if made is not None and made.checkpoint is not None and (is_first or not adopted):
+            state = self._restore_metrics(made.checkpoint)
         created = events.SessionCreated(sess, step, start_standard_services, restored_from, adopted)
         self.send(signals.session_created, created)
         if self._keeps_first_state and self._first_state is None:
             self._first_state = self.hook_state()
-        if made is not None and made.checkpoint is not None and (is_first or not adopted):
-            self._load_hook_state(made.checkpoint)  # with an adopted model, hooks that ran know more than it
+        if state is not None:
+            self._load_hook_state(state)
 
     def _make_training_steps(self, sess: Any) -> TrainingSteps:
         in_process = not getattr(sess, "sess_str", "")
         inline_steps = self._inline_steps if in_process else False
         return TrainingSteps(self, self._step_ops, self._gate, self._run_hooks, inline_steps)
 
-    def _load_hook_state(self, checkpoint: str) -> None:
-        """An error is as that of a hook: raised when the session is made."""
+    def _restore_metrics(self, checkpoint: str) -> HookState | None:
+        """What is remembered beside `checkpoint`. An error is as that of a hook: raised when the session is
+        made."""
         try:
             state = hook_state.read(checkpoint + hook_state.SUFFIX)
         except Exception as error:
             _logger.exception("The state of the hooks could not be restored from %s", checkpoint)
             self._coord.fail(error)
-            return
-        self._metrics = dict(state.metrics)
+            return None
+        self._metrics.restore(state.metrics, state.times_reported)
+        return state
+
+    def _load_hook_state(self, state: HookState) -> None:
+        """An error is as that of a hook: raised when the session is made."""
         try:
             hook_state.load(self.hooks, state)
         except Exception as error:  # logged under the name of its hook
