@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,12 @@ class Plan:
         self.inline = inline
         self.latest: tuple[Any, Variant] = (None, self.plain)
         """The riders and the variant of the run before."""
+
+    @functools.cached_property
+    def changes_model(self) -> bool:
+        """True when it writes variables of the model, also by restoring or initializing them."""
+        elements = [self._graph.as_graph_element(leaf) for leaf in leaves_of(self._fetches)]
+        return self._all_step_ops.changes_model(elements, self._fed)
 
     def variant(self, riders: tuple[Subscription, ...]) -> Variant:
         """This run with the fetches of `riders`, and the global step.

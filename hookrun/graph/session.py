@@ -42,6 +42,7 @@ class ManagedSession(tf.compat.v1.Session):
     _lost: SessionLostError | None = None
     _watch: Callable[[Callable[[], Any]], Any] | None = None
     _close_secs = _CLOSE_SECS
+    _check: Callable[[bool], object] | None = None
 
     @property
     def last_step(self) -> int:
@@ -82,11 +83,13 @@ class ManagedSession(tf.compat.v1.Session):
         """Run; `after` is called with the results, before `step` is sent, and returns the program's own."""
         steps = self._training_steps
         plan = steps.plan(fetches, feed_dict)
-        if plan is None:
-            results = self._run_raw(fetches, feed_dict, options, run_metadata)
-            return results if after is None else after(results)
-        if not plan.writes:
-            results, *_ = self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)
+        if plan is None or not plan.writes:
+            if self._check is not None:
+                self._check(plan is not None and plan.changes_model)
+            if plan is None:
+                results = self._run_raw(fetches, feed_dict, options, run_metadata)
+            else:
+                results, *_ = self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)
             return results if after is None else after(results)
         trains = bool(plan.step_ops)
         if trains and steps.coord.error is not None:
@@ -100,6 +103,8 @@ class ManagedSession(tf.compat.v1.Session):
             if gate.closed and not own:
                 gate.wait(thread)
             if not trains:
+                if self._check is not None:
+                    self._check(True)
                 results, *_ = self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)
                 return results if after is None else after(results)
             state, listeners = steps.listening
@@ -195,6 +200,21 @@ class ManagedSession(tf.compat.v1.Session):
             yield
         finally:
             self._watch, steps.can_prepare = None, can_prepare
+
+    @contextlib.contextmanager
+    def runs_checked(self, check: Callable[[bool], object]) -> Iterator[None]:
+        """In the block, `check` is called before each run of the calling thread that is no training step.
+
+        Args:
+          check: Called with True where the run writes variables of the model, by restoring or initializing
+            them too. What it raises, the run raises, which is not made then.
+        """
+        thread = get_ident()
+        self._check = lambda changes_model: get_ident() == thread and check(changes_model)
+        try:
+            yield
+        finally:
+            self._check = None
 
     def _raise_lost(self, error: tf.errors.OpError) -> NoReturn:
         """Raise what tells that the session is lost, if it is; from now on each run does."""

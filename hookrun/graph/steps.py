@@ -113,6 +113,10 @@ class StepOps:
         """
         return any(op in self._updates for op in _ancestors(fetches, fed))
 
+    def changes_model(self, fetches: Iterable[Any], fed: Collection[int]) -> bool:
+        """True when running `fetches` writes variables of the model, by restoring or initializing them too."""
+        return any(op in self._changes for op in _ancestors(fetches, fed))
+
     @staticmethod
     def unfed_placeholders(fetches: Iterable[Any], fed: Collection[int]) -> list[Any]:
         """The placeholders that running `fetches` needs a value for and that are not in `fed`."""
@@ -127,19 +131,28 @@ class StepOps:
 
     @functools.cached_property
     def _updates(self) -> set[Any]:
+        return self._updates_of(self._of_model())
+
+    @functools.cached_property
+    def _changes(self) -> set[Any]:
+        return self._updates_of(self._of_model(), also_loads=True)
+
+    def _of_model(self) -> Iterator[Any]:
+        """The ops that make variables of the model: all but the local ones."""
         of = self._graph.get_collection
         local = {_variable_op(v) for v in of("local_variables")} - {_variable_op(v) for v in of("variables")}
-        return self._updates_of(
-            op for op in self._graph.get_operations() if op.type in _VARIABLES and op not in local
-        )
+        for op in self._graph.get_operations():
+            if op.type in _VARIABLES and op not in local:
+                yield op
 
-    def _updates_of(self, variables: Iterable[Any]) -> set[Any]:
-        """The ops outside of v1 control flow through which a fetch writes one of `variables`."""
+    def _updates_of(self, variables: Iterable[Any], also_loads: bool = False) -> set[Any]:
+        """The ops outside of v1 control flow through which a fetch writes one of `variables`; with those that
+        restore or initialize it, if `also_loads`."""
         writers = dict(writer for variable in variables for writer in self._writers(variable))
         return {
             anchor
             for op, depth in writers.items()
-            if not (_restores(op) or op in self._initializers)
+            if also_loads or not (_restores(op) or op in self._initializers)
             for anchor in self._anchors(op, depth)
         }
 
