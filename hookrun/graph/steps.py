@@ -114,7 +114,7 @@ class StepOps:
         return any(op in self._updates for op in _ancestors(fetches, fed))
 
     def changes_model(self, fetches: Iterable[Any], fed: Collection[int]) -> bool:
-        """True when running `fetches` writes variables of the model, by restoring or initializing them too."""
+        """True when running `fetches` writes variables of the model, also by restoring or initializing."""
         return any(op in self._changes for op in _ancestors(fetches, fed))
 
     @staticmethod
