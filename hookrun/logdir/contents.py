@@ -15,6 +15,7 @@ from hookrun.checkpoints.directory import files_of, remove, time_saved, write_st
 from hookrun.hooks import retention
 from hookrun.logdir.run_log import Point, event_files, read_events, read_run_logs
 from hookrun.runtime import hook_state
+from hookrun.runtime.hook_state import HookState
 
 __all__ = ["Checkpoint", "EventFile", "Logdir", "PruneError", "Pruning", "inspect", "prune", "read_scalars"]
 
@@ -172,9 +173,10 @@ def prune(directory: str, policy: retention.Policy, delete: bool) -> list[Prunin
 
 def _plan(save_path: str, policy: retention.Policy) -> Pruning:
     found = [
-        retention.Checkpoint(path, _step(path), wall_time, _metrics(path))
+        retention.Checkpoint(path, _step(path), wall_time, state.metrics, state.times_reported)
         for path in reversed(restore.candidates(save_path))
         if os.path.dirname(path) == os.path.dirname(save_path) and (wall_time := time_saved(path)) is not None
+        for state in [_state(path)]
     ]
     trusted, damaged = list(found), {}
     intact: set[str] = set()
@@ -228,7 +230,7 @@ def _checkpoints(save_path: str) -> list[Checkpoint]:
             wall_time=time_saved(path),
             size=sum(map(os.path.getsize, files_of(path))),
             damage=restore.verify(path),
-            metrics=_metrics(path),
+            metrics=dict(_state(path).metrics),
         )
         for path in reversed(restore.candidates(save_path))
     ]
@@ -258,11 +260,11 @@ def _step(path: str) -> int | None:
     return int(step) if step.isdecimal() else None
 
 
-def _metrics(path: str) -> dict[str, float]:
+def _state(path: str) -> HookState:
     try:
-        return dict(hook_state.read(path + hook_state.SUFFIX).metrics)
+        return hook_state.read(path + hook_state.SUFFIX)
     except (OSError, ValueError):  # `restore.verify` tells of it
-        return {}
+        return HookState()
 
 
 def _start(directory: str, found: list[Checkpoint]) -> Checkpoint | None:
