@@ -55,8 +55,7 @@ class EarlyStoppingHook(Hook):
     best: float
     """The best value so far; infinity, or minus infinity, before the first one."""
     best_step: int
-    """The step at which it was reached; before the first one, the step at which the training began. Where the
-    steps have gone back behind it, the one that they went back to."""
+    """The step at which it was reached; before the first one, the step at which the training began."""
 
     def __init__(
         self,
@@ -93,7 +92,6 @@ class EarlyStoppingHook(Hook):
 
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         step = event.global_step
-        self.best_step = min(self.best_step, step)
         value = self._new_value(supervisor, event)
         if value is None:
             self._warn_if_never_reported(supervisor, step)

@@ -99,21 +99,6 @@ def test_a_state_that_does_not_say_what_it_is_of_is_taken_as_before():
     assert (hook.best, hook.best_step) == (0.5, 7)
 
 
-def test_where_the_steps_go_back_the_patience_counts_from_there(model):
-    hook = hooks.EarlyStoppingHook("loss", mode="min", patience=3)
-    sv = hookrun.Supervisor(hooks=[hook])
-    with sv.managed_session() as sess:
-        for _ in range(8):
-            sv.report_metrics({"loss": 1.0 - sess.run(model.global_step) / 10})
-            sess.run(model.train_op)
-        assert hook.best_step == 8
-        model.global_step.load(2, sess)
-        while not sv.should_stop():
-            sv.report_metrics({"loss": 2.0})
-            sess.run(model.train_op)
-        assert sess.run(model.global_step) == 6
-
-
 def test_the_best_value_and_the_patience_used_survive_a_restart(model, tmp_path):
     """In a session of its own for each run, restored from what the one before has saved."""
     value = tf.compat.v1.placeholder(tf.float32, [], name="value")
