@@ -79,7 +79,7 @@ class CheckpointDirectory:
         self._directory, self._base_name = os.path.split(save_path)
         self._local = "://" not in save_path
         self._policy = policy
-        self._metrics: dict[str, dict[str, float]] = {}
+        self._states: dict[str, HookState] = {}
         self._saves = 0
         self._paths = [*self._paths_in_state_file(), *restore.not_yet_named(save_path)]
         if restored_from is not None and self._is_ours(os.path.basename(restored_from)):
@@ -93,9 +93,10 @@ class CheckpointDirectory:
     def checkpoints(self) -> list[Checkpoint]:
         """Those that the state file names and that exist, from the oldest to the newest."""
         return [
-            Checkpoint(path, self._step_of(path), saved, self._metrics_of(path))
+            Checkpoint(path, self._step_of(path), saved, state.metrics, state.times_reported)
             for path in self._paths
             if (saved := time_saved(path)) is not None
+            for state in [self._state_of(path)]
         ]
 
     def add(self, save: Callable[[str], str | None], state: HookState) -> str | None:
@@ -115,7 +116,7 @@ class CheckpointDirectory:
         path = self._write(save, state)
         if path is None:
             return None
-        self._metrics[path] = dict(state.metrics)
+        self._states[path] = _metrics_alone(state)
         others = dict.fromkeys([*self._paths, *self._saver.last_checkpoints])
         others.pop(path, None)
         self._paths = [*others, path]
@@ -260,17 +261,18 @@ class CheckpointDirectory:
         step = os.path.basename(path).removeprefix(f"{self._base_name}-")
         return int(step) if step.isdecimal() else None
 
-    def _metrics_of(self, path: str) -> dict[str, float]:
-        if path not in self._metrics:
+    def _state_of(self, path: str) -> HookState:
+        """What is remembered beside the checkpoint of metrics."""
+        if path not in self._states:
             try:
-                self._metrics[path] = dict(hook_state.read(path + hook_state.SUFFIX).metrics)
+                self._states[path] = _metrics_alone(hook_state.read(path + hook_state.SUFFIX))
             except (OSError, ValueError) as error:
                 _logger.warning("The metrics of the checkpoint %s are not known: %s", path, error)
-                self._metrics[path] = {}
-        return self._metrics[path]
+                self._states[path] = HookState()
+        return self._states[path]
 
     def _remove(self, path: str) -> None:
-        self._metrics.pop(path, None)
+        self._states.pop(path, None)
         try:
             remove(path)
         except OSError as error:  # the new checkpoint is saved all the same
@@ -376,6 +378,11 @@ def time_saved(path: str) -> float | None:
         with contextlib.suppress(FileNotFoundError):
             return storage.size_and_time(file)[1] / 1e9
     return None
+
+
+def _metrics_alone(state: HookState) -> HookState:
+    """What the policies go by; the rest may be large."""
+    return HookState(dict(state.metrics), times_reported=dict(state.times_reported))
 
 
 def _warn_of_unknown_metrics(policy: Policy, checkpoints: Iterable[Checkpoint]) -> None:

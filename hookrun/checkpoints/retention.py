@@ -42,7 +42,10 @@ class Checkpoint:
     time: float
     """When it was saved, in seconds since the epoch."""
     metrics: Mapping[str, float] = field(hash=False)
-    """The values that were measured for it, by name."""
+    """The last values that were reported when it was saved, by name."""
+    times_reported: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """How often each had been reported by then: a value that was not reported anew has the same number as in
+    the checkpoint before. Those of which it is not known are taken as reported for this one."""
 
 
 class Policy(abc.ABC):
@@ -123,7 +126,8 @@ class EveryNHours(Policy):
 class BestN(Policy):
     """Keeps the `n` with the best values of a metric; of equal ones, the older.
 
-    One without the metric, or with NaN, is never among the best: where none has a value, none is kept.
+    One without the metric, or with NaN, is never among the best: where none has a value, none is kept. A
+    value counts for the first checkpoint after it was reported, not for those that are saved until the next.
     The newest is not kept for being the newest: combine with `LatestN`.
 
     Args:
@@ -149,8 +153,16 @@ class BestN(Policy):
         self._fetch = None if isinstance(metric, str) else metric
 
     def kept(self, checkpoints: Sequence[Checkpoint]) -> set[Checkpoint]:
-        measured = [c for c in checkpoints if not math.isnan(c.metrics.get(self.metric, math.nan))]
-        best_first = sorted(measured, key=lambda c: c.metrics[self.metric], reverse=self.mode == "max")
+        first_of_report: dict[Any, Checkpoint] = {}
+        for checkpoint in checkpoints:
+            value = checkpoint.metrics.get(self.metric, math.nan)
+            if not math.isnan(value):
+                times = checkpoint.times_reported.get(self.metric)
+                report = checkpoint.path if times is None else (times, value)
+                first_of_report.setdefault(report, checkpoint)
+        best_first = sorted(
+            first_of_report.values(), key=lambda c: c.metrics[self.metric], reverse=self.mode == "max"
+        )
         return set(best_first[: self.n])
 
     @property

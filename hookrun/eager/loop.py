@@ -294,7 +294,7 @@ class Loop(Runtime):
         session = LoopSession(self, self._last_step)
         self._data = DataPositions(lambda: session.last_step, self.should_stop, checkpoint)
         created = events.SessionCreated(session, self._last_step, True, checkpoint)  # type: ignore[arg-type]
-        self._begin(created, lambda: checkpoint and self._restore_hook_state(checkpoint))
+        self._begin(created, None if checkpoint is None else self._saved_hook_state(checkpoint))
         if self._coord.error is not None:
             self._end(Ending(self._stop_grace_secs, to_close=session))
         if self._is_chief and self._logdir is not None:

@@ -33,6 +33,7 @@ class LoopSession:
 
     def __init__(self, runtime: Runtime, step: int) -> None:
         self._runtime = runtime
+        self._metrics = lambda: runtime.metrics
         self._lock = threading.Lock()
         self._changed = threading.Condition()
         self._wanted = 0
@@ -115,7 +116,7 @@ class LoopSession:
 
     def _tell(self, step: int, results: Any, references: tuple[signals.Reference, ...]) -> None:
         state = signals.step.state
-        values = StepValues(results, self._runtime._metrics)
+        values = StepValues(results, self._metrics)
         without_values = events.Step(step, self, results)  # type: ignore[arg-type]
         calls: list[signals.Call] = []
         told: list[events.Step] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,10 +42,10 @@ class StepValues:
 
     Args:
       results: What the step function returned.
-      metrics: The metrics that were reported, by name.
+      metrics: Returns the metrics that were reported, by name.
     """
 
-    def __init__(self, results: Any, metrics: Mapping[str, float]) -> None:
+    def __init__(self, results: Any, metrics: Callable[[], Mapping[str, float]]) -> None:
         self._results = results
         self._metrics = metrics
         self._by_key: dict[Any, Any] = {}
@@ -77,9 +77,10 @@ class StepValues:
         for key, value in named_results(self._results):
             if key == fetch:
                 return value
-        if fetch in self._metrics:
-            return self._metrics[fetch]
-        known = [*(key for key, _ in named_results(self._results)), *self._metrics]
+        metrics = self._metrics()
+        if fetch in metrics:
+            return metrics[fetch]
+        known = [*(key for key, _ in named_results(self._results)), *metrics]
         raise KeyError(
             f"{fetch!r} is neither in the step's results nor a reported metric; known are: "
             + (", ".join(dict.fromkeys(known)) or "none")

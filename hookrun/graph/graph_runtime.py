@@ -20,6 +20,7 @@ from hookrun.graph.session import ManagedSession, manage
 from hookrun.graph.steps import StepOps
 from hookrun.graph.training_steps import TrainingSteps, as_int
 from hookrun.runtime.hook import Hook
+from hookrun.runtime.hook_state import HookState
 from hookrun.runtime.runtime import Runtime
 from hookrun.runtime.services import is_queue_runner, join, join_before_closing
 from hookrun.runtime.session import Ending
@@ -150,7 +151,8 @@ class GraphRuntime(Runtime):
         self,
         sess: Any,
         steps: TrainingSteps,
-        remembered: Callable[[], object],
+        state: HookState | None = None,
+        when_told: Callable[[], object] = lambda: None,
         *,
         start_standard_services: bool = False,
         restored_from: str | None = None,
@@ -172,7 +174,7 @@ class GraphRuntime(Runtime):
             )
         self._has_begun = True
         created = events.SessionCreated(session, step, start_standard_services, restored_from, adopted)
-        self._begin(created, remembered)
+        self._begin(created, state, when_told)
 
     # A session ends.
 

@@ -50,6 +50,7 @@ class ManagedSession(tf.compat.v1.Session):
     _lost: SessionLostError | None = None
     _watch: Callable[[Callable[[], Any]], Any] | None = None
     _close_secs = _CLOSE_SECS
+    _check_run: Callable[[bool], object]
 
     @property
     def last_step(self) -> int:
@@ -109,10 +110,12 @@ class ManagedSession(tf.compat.v1.Session):
         steps = self._training_steps
         plan = steps.plan(fetches, feed_dict)
         if plan is None:
+            self._check_run(False)
             with steps.writing(self, None):
                 results = self._run_raw(fetches, feed_dict, options, run_metadata)
             return results if after is None else after(results)
         if not plan.writes:
+            self._check_run(False)
             results, *_ = self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)
             return results if after is None else after(results)
         trains = bool(plan.step_ops)
@@ -127,6 +130,7 @@ class ManagedSession(tf.compat.v1.Session):
             if gate.closed and not own:
                 gate.wait(thread)
             if not trains:
+                self._check_run(True)
                 with steps.writing(self, plan):
                     results, *_ = self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)
                 return results if after is None else after(results)
@@ -234,6 +238,21 @@ class ManagedSession(tf.compat.v1.Session):
         finally:
             self._watch, steps.can_prepare = None, can_prepare
 
+    @contextlib.contextmanager
+    def runs_checked(self, check: Callable[[bool], object]) -> Iterator[None]:
+        """In the block, `check` is called before each run of the calling thread that is no training step.
+
+        Args:
+          check: Called with True where the run writes variables of the model, by restoring or initializing
+            them too. What it raises, the run raises, which is not made then.
+        """
+        thread = get_ident()
+        self._check_run = lambda changes_model: get_ident() == thread and check(changes_model)
+        try:
+            yield
+        finally:
+            self._check_run = _no_check
+
     def _raise_lost(self, error: tf.errors.OpError) -> NoReturn:
         """Raise what tells that the session is lost, if it is; from now on each run does."""
         if not self.sess_str or isinstance(error, SessionLostError) or not is_lost(error, self.graph):
@@ -323,6 +342,10 @@ class ManagedSession(tf.compat.v1.Session):
 
 def _not_told(session: ManagedSession, error: BaseException | None) -> None:
     """A session that nobody has any more was not closed by the program."""
+
+
+def _no_check(changes_model: bool) -> None:
+    """Any run may be made."""
 
 
 def _raise(error: BaseException, *args: Any, **kwargs: Any) -> NoReturn:

@@ -121,26 +121,28 @@ class GraphSessions(GraphRuntime):
         """Make `sess` the session of the training, and tell the hooks."""
         adopted = made is not None and made.how == "adopted"
         checkpoint = None if made is None else made.checkpoint
-        kept = self.hook_state() if adopted and self._made is not None else None
+        state: HookState | None = None
+        if adopted and self._made is not None:
+            state = self.hook_state()  # hooks that ran know more than the checkpoint
+        elif checkpoint is not None:
+            state = self._saved_hook_state(checkpoint)
         self._made = made
-
-        def give_back() -> None:
-            if self._keeps_first_state and self._first_state is None:
-                self._first_state = self.hook_state()
-            if kept is not None:  # with an adopted model, hooks that ran know more than the checkpoint
-                self._load_hook_state(kept)
-            elif checkpoint is not None:
-                self._restore_hook_state(checkpoint)
 
         inline_steps = False if getattr(sess, "sess_str", "") else self._inline_steps
         self._begin_in_graph(
             sess,
             TrainingSteps(self, self._graph, self._step_ops, self._gate, self._run_hooks, inline_steps),
-            give_back,
+            state,
+            self._keep_first_state,
             start_standard_services=start_standard_services,
             restored_from=None if adopted else checkpoint,
             adopted=adopted,
         )
+
+    def _keep_first_state(self) -> None:
+        """A session that is initialized once more begins with what the first one began with."""
+        if self._keeps_first_state and self._first_state is None:
+            self._first_state = self.hook_state()
 
     def _start_as_asked(self, sess: Any) -> None:
         """Start what a subclass may start in its own way: the standard services, then the queue runners."""
@@ -339,7 +341,7 @@ class GraphSessions(GraphRuntime):
         with self._graph.as_default():
             if how == "initialized":
                 hook_state.load(self.hooks, self._first_state)
-                self._metrics = dict(self._first_state.metrics)
+                self._metrics.restore(self._first_state.metrics, self._first_state.times_reported)
             step, lost = self.read_global_step(sess), None
             if step is not None:  # by now, other workers may have trained
                 if how == "restored" and checkpoint is not None:

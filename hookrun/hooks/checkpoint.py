@@ -19,6 +19,7 @@ from hookrun.graph.snapshots import Snapshots, can_snapshot, changes_by_runs_alo
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.hook_state import HookState
 from hookrun.runtime.subscriber import only_if
+from hookrun.writers.scalars import as_number, check_is_number
 
 if TYPE_CHECKING:
     from hookrun.graph.session import ManagedSession
@@ -86,7 +87,7 @@ class CheckpointHook(Hook):
 
     Raises:
       TypeError: If `keep` is no policy.
-      ValueError: If a schedule is not positive.
+      ValueError: If a schedule is not positive, or what `keep` measures is of several numbers.
     """
 
     priority = 1000
@@ -106,6 +107,8 @@ class CheckpointHook(Hook):
             raise TypeError(f"keep must be a policy of hookrun.hooks.retention or None, not {keep!r}")
         self._keep = keep
         self._own_fetches = {} if keep is None else keep.fetches
+        for name, fetch in self._own_fetches.items():
+            check_is_number(fetch, f"{self.name}: metric {name!r}")
         self._background = background
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
@@ -240,8 +243,10 @@ class CheckpointHook(Hook):
 
     def _state_to_save(self, supervisor: Supervisor, session: ManagedSession) -> HookState | None:
         """What is saved beside the model; None where a hook cannot tell, which ends the training."""
-        if self._keep is not None and self._keep.fetches:
-            supervisor.report_metrics(supervisor.run_without_hooks(session, self._keep.fetches))
+        if self._own_fetches:
+            values = supervisor.run_without_hooks(session, self._own_fetches)
+            what = f"{self.name}: metric"
+            supervisor.report_metrics({name: as_number(v, what, name) for name, v in values.items()})
         try:
             return supervisor.hook_state()
         except Exception as error:  # logged under the name of its hook

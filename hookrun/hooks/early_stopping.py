@@ -7,13 +7,11 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import tensorflow as tf
-
 from hookrun import events
 from hookrun.numeric import checked_int, checked_number
 from hookrun.runtime.hook import Hook
 from hookrun.triggers import schedule
+from hookrun.writers.scalars import as_number, check_is_number
 
 if TYPE_CHECKING:
     from hookrun.graph.supervisor import Supervisor
@@ -32,8 +30,12 @@ class EarlyStoppingHook(Hook):
     ```
 
     The best value, and the step at which it was reached, are saved beside each checkpoint and survive a
-    restart. A value that is NaN is no improvement. A training that was stopped, and is started again, stops
-    at the first step that is due unless it improves there.
+    restart; with another metric or mode than before the hook starts anew, with a warning. A value that is NaN
+    is no improvement. A training that was stopped, and is started again, stops at the first value that it
+    looks at unless that is better.
+
+    A reported metric is looked at once for each time that it was reported: what was not measured anew says
+    nothing, and the training stops at a report alone, however rare those are.
 
     Args:
       metric: A fetch that gives one number, which rides in the step itself; or the name of a value that is
@@ -47,7 +49,8 @@ class EarlyStoppingHook(Hook):
 
     Raises:
       TypeError: If `metric` is None.
-      ValueError: If another argument is not what it should be; the message says which.
+      ValueError: If `metric` is of several numbers, or another argument is not what it should be; the message
+        says which.
     """
 
     best: float
@@ -72,57 +75,78 @@ class EarlyStoppingHook(Hook):
             raise ValueError(f"mode must be 'min' or 'max', not {mode!r}")
         self._patience = checked_int("patience", patience, "a positive number of steps")
         self._min_delta = checked_number("min_delta", min_delta, "a number, 0 or more", lambda n: n >= 0)
-        shape = tf.TensorShape(getattr(metric, "shape", None))
-        if shape.num_elements() not in (1, None):
-            raise ValueError(f"{self.name}: metric must be of one number, not of shape {shape}: {metric!r}")
+        check_is_number(metric, f"{self.name}: metric")
         self.trigger = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
         self.fetches = None if isinstance(metric, str) else metric
-        self._metric = metric if isinstance(metric, str) else getattr(metric, "name", repr(metric))
+        self._metric = metric if isinstance(metric, str) else getattr(metric, "name", type(metric).__name__)
+        self._mode = mode
         self._sign = 1.0 if mode == "min" else -1.0
         self._begin(0)
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         self._begin(event.global_step or 0)  # before the state of a checkpoint is loaded
+        self._times_seen = supervisor.times_reported(self._metric)
 
     def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
         if self.best_step > event.global_step:  # of a model that was given up
             self._begin(event.global_step)
 
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
-        if self.fetches is not None:
-            values = np.asarray(event.values)
-            if values.size != 1:
-                raise ValueError(
-                    f"{self.name}: metric must be of one number, not of shape {values.shape}: {self._metric}"
-                )
-            value = values.item()
-        elif self._metric in supervisor.metrics:
-            value = supervisor.metrics[self._metric]
-        else:
-            self._warn_if_never_reported(supervisor, event.global_step)
-            return
-        if self._sign * value < self._sign * self.best - self._min_delta:
-            self.best, self.best_step = float(value), event.global_step
-        elif event.global_step - self.best_step >= self._patience and not supervisor.should_stop():
+        step = event.global_step
+        value = self._new_value(supervisor, event)
+        if value is None:
+            self._warn_if_never_reported(supervisor, step)
+        elif self._sign * value < self._sign * self.best - self._min_delta:
+            self.best, self.best_step = value, step
+        elif step - self.best_step >= self._patience and not supervisor.should_stop():
             _logger.info(
                 "The training stops at step %d: %s has not been better than %g, of step %d, for %d steps",
-                *(event.global_step, self._metric, self.best, self.best_step, self._patience),
+                *(step, self._metric, self.best, self.best_step, self._patience),
             )
             supervisor.request_stop()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_step": self.best_step}
+        return {
+            "metric": self._metric,
+            "mode": self._mode,
+            "best": self.best,
+            "best_step": self.best_step,
+            "times_seen": self._times_seen,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        metric, mode = (
+            state.get("metric", self._metric),
+            state.get("mode", self._mode),
+        )  # older ones have none
+        if (metric, mode) != (self._metric, self._mode):
+            _logger.warning(
+                "%s starts anew: the checkpoint holds the best of %s with mode %r, not of %s with mode %r",
+                *(self.name, metric, mode, self._metric, self._mode),
+            )
+            return
         self.best, self.best_step = state["best"], state["best_step"]
+        self._times_seen = state.get("times_seen", self._times_seen)
 
     def _begin(self, step: int) -> None:
         self.best, self.best_step = self._sign * math.inf, step
-        self._warned = False
+        self._first_step = step
+        self._times_seen = 0
+        self._warns = True
+
+    def _new_value(self, supervisor: Supervisor, event: events.Step) -> float | None:
+        """The value of the metric; None where it was not reported since the last look."""
+        if self.fetches is not None:
+            return as_number(event.values, f"{self.name}: metric", self._metric)
+        times = supervisor.times_reported(self._metric)
+        if times == self._times_seen:
+            return None
+        self._times_seen, self._warns = times, False
+        return supervisor.metrics[self._metric]
 
     def _warn_if_never_reported(self, supervisor: Supervisor, step: int) -> None:
-        if step - self.best_step >= self._patience and not self._warned:
-            self._warned = True
+        if self._warns and step - self._first_step >= self._patience:
+            self._warns = False
             _logger.warning(
                 "%s waits for the metric %r, which nobody has reported in %d steps; reported were: %s",
                 *(self.name, self._metric, self._patience, ", ".join(supervisor.metrics) or "none"),

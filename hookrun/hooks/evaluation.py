@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from hookrun.signals import check_runs
 from hookrun.triggers import schedule
 from hookrun.writers import flush_soon
 from hookrun.writers.formatting import format_values
+from hookrun.writers.scalars import as_number, check_is_number
 
 if TYPE_CHECKING:
     from hookrun.graph.supervisor import Supervisor
@@ -38,7 +40,15 @@ class EvaluationHook(Hook):
 
     It happens on the thread of the training step, or by checkpoints on the one that saves, and no other step
     runs meanwhile: all that is measured is the model of one step. At a clean end, the last step is evaluated
-    too, before the final checkpoint is saved; an interrupt (Ctrl-C, SIGTERM) does not wait for that.
+    too, before the final checkpoint is saved.
+
+    A stop does not wait for an evaluation: one that goes on when a stop is requested, or the training is
+    interrupted (Ctrl-C, SIGTERM) or fails, is broken off before its next run of the session, and nothing of
+    it is reported or written. In a function of the program, that run raises what no ``except Exception``
+    catches. A function that has written variables of the model, other weights for instance, is let finish,
+    so that it puts back what was there; to be broken off with averaged weights, use
+    `MovingAverageHook.swapped_in`. One that takes long between its runs, or makes them on other threads, may
+    look at `Supervisor.should_stop` itself.
 
     The metrics are made known with `Supervisor.report_metrics`, to the hooks and to the checkpoints: at the
     same step to the hooks that stand after this one in `hooks=`, to the others at their next one. In
@@ -50,7 +60,8 @@ class EvaluationHook(Hook):
       evaluate: What is measured: fetches that give one number each, by the name of the metric; or a function
         that is called with the session and returns numbers by name.
       feeds: For fetches: a function that returns an iterable of feed dictionaries. The fetches are run with
-        each of them, and averaged, each with the same weight. None to run them once, without a feed.
+        each of them, and averaged in float64, each with the same weight. None to run them once, without a
+        feed.
       every_steps: Evaluate at each multiple of this number of steps.
       every_secs: Evaluate at the first step after each that many seconds.
       at_steps: Evaluate at these steps.
@@ -61,7 +72,7 @@ class EvaluationHook(Hook):
 
     Raises:
       TypeError: If `evaluate` or `feeds` is not of its kind; the message says which.
-      ValueError: If there is no schedule, or one is not positive.
+      ValueError: If there is no schedule, or one is not positive; if a fetch is of several numbers.
     """
 
     chief_only = True
@@ -102,6 +113,8 @@ class EvaluationHook(Hook):
         self._every_checkpoints = every_checkpoints
         self._evaluate = evaluate
         if isinstance(evaluate, Mapping):
+            for name, fetch in evaluate.items():
+                check_is_number(fetch, f"{self.name}: metric {name!r}")
             self._own_fetches = dict(evaluate)
         self._feeds = feeds
         self._at_end = at_end
@@ -139,31 +152,54 @@ class EvaluationHook(Hook):
 
     def _measure(self, supervisor: Supervisor, session: Any, step: int | None) -> None:
         self._evaluated = step
-        metrics: Mapping[str, float]
-        if isinstance(self._evaluate, Mapping):
-            metrics = self._averaged(supervisor, session, self._evaluate)
-        else:
-            metrics = self._evaluate(session)
-            if not isinstance(metrics, Mapping):
-                raise TypeError(f"evaluate must return numbers by name, and returned {metrics!r}")
+        stop = _Stop(supervisor)
+        metrics: dict[str, float] = {}
+        with contextlib.suppress(_BrokenOff):
+            if isinstance(self._evaluate, Mapping):
+                metrics = self._averaged(supervisor, session, self._evaluate, stop)
+            else:
+                metrics = self._returned(session, self._evaluate, stop)
+        if stop.has_come:
+            self._evaluated = None
+            _logger.info("The evaluation at step %s is broken off: the training stops", step)
+            return
         supervisor.report_metrics(metrics)
         _logger.info("Evaluated at step %s: %s", step, format_values(metrics))
         if supervisor.summary_writer is not None:
             self._write(supervisor, session, metrics, step)
 
-    def _averaged(self, supervisor: Supervisor, session: Any, fetches: Mapping[str, Any]) -> dict[str, float]:
-        feeds = [None] if self._feeds is None else self._feeds()
-        values = [supervisor.run_without_hooks(session, dict(fetches), feed) for feed in feeds]
-        if not values:
+    def _averaged(
+        self, supervisor: Supervisor, session: Any, fetches: Mapping[str, Any], stop: _Stop
+    ) -> dict[str, float]:
+        values: dict[str, list[float]] = {name: [] for name in fetches}
+        empty = True
+        for feed in [None] if self._feeds is None else self._feeds():
+            stop.check()
+            empty = False
+            for name, value in supervisor.run_without_hooks(session, dict(fetches), feed).items():
+                values[name].append(self._number(name, value))
+        if empty:
             raise ValueError("feeds returned no feed dictionary, and there is nothing to average")
-        return {name: float(np.mean([value[name] for value in values])) for name in fetches}
+        return {name: float(np.mean(numbers)) for name, numbers in values.items()}
+
+    def _returned(self, session: Any, evaluate: Callable[[Any], Any], stop: _Stop) -> dict[str, float]:
+        with session.runs_checked(stop.check):
+            metrics = evaluate(session)
+        if stop.has_come:
+            raise _BrokenOff  # which the function has caught
+        if not isinstance(metrics, Mapping):
+            raise TypeError(f"evaluate must return numbers by name, and returned {metrics!r}")
+        return {name: self._number(name, value) for name, value in metrics.items()}
+
+    def _number(self, name: str, value: Any) -> float:
+        return as_number(value, f"{self.name}: metric", name)
 
     def _write(
         self, supervisor: Supervisor, session: Any, metrics: Mapping[str, float], step: int | None
     ) -> None:
         beneath = getattr(supervisor.summary_writer, "beneath", None)
         prefix = "" if beneath else f"{self._directory}/"
-        values = [{"tag": prefix + name, "simple_value": float(value)} for name, value in metrics.items()]
+        values = [{"tag": prefix + name, "simple_value": value} for name, value in metrics.items()]
         summary = tf.compat.v1.Summary(value=values)
         if beneath is None:
             supervisor.summary_computed(session, summary, step)
@@ -171,3 +207,29 @@ class EvaluationHook(Hook):
             writer = beneath(self._directory)
             writer.add_summary(summary, step)
             flush_soon(writer)
+
+
+class _BrokenOff(BaseException):
+    """The evaluation makes no more runs. No ``except Exception`` of the program is to go on with the next."""
+
+
+class _Stop:
+    """Whether a stop has come, looked at before each run of an evaluation.
+
+    A clean one that was requested before it began does not count: the last step is evaluated as any other.
+    Nor does any once the evaluation has changed the model, which nobody else would put right.
+    """
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._was_requested = supervisor.should_stop()
+        self._model_changed = False
+        self.has_come = False
+
+    def check(self, changes_model: bool = False) -> None:
+        """Called before each run, with True where it writes variables of the model; raises `_BrokenOff`."""
+        requested = self._supervisor.should_stop() and not self._was_requested
+        if not self._model_changed and (requested or self._supervisor.coord.error is not None):
+            self.has_come = True
+            raise _BrokenOff
+        self._model_changed |= changes_model

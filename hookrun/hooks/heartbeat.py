@@ -100,7 +100,7 @@ class HeartbeatHook(Hook):
 
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         rate = self._rate(event.global_step)
-        self._write(step=event.global_step, steps_per_sec=rate if math.isfinite(rate) else None)
+        self._write(step=event.global_step, steps_per_sec=rate if rate != math.inf else None)
 
     def on_checkpoint_saved(self, supervisor: Supervisor, event: events.CheckpointSaved) -> None:
         self._write(last_checkpoint=event.path)

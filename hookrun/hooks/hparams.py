@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from hookrun import events, writers
 from hookrun.runtime.hook import Hook
+from hookrun.writers.scalars import as_number, check_is_number
 
 if TYPE_CHECKING:
     from hookrun.graph.supervisor import Supervisor
@@ -40,6 +41,7 @@ class HParamsHook(Hook):
 
     Raises:
       TypeError: If `hparams` or `metrics` is no mapping, or a value of `hparams` of another type.
+      ValueError: If a fetch of `metrics` is of several numbers.
     """
 
     chief_only = True
@@ -50,8 +52,10 @@ class HParamsHook(Hook):
             if not isinstance(argument, Mapping):
                 raise TypeError(f"{name} must be a mapping from names, not {argument!r}")
         for name, value in hparams.items():
-            if not isinstance(value, (bool, int, float, str, np.number, np.bool_)):
+            if not isinstance(value, (bool, int, float, str, np.integer, np.floating, np.bool_)):
                 raise TypeError(f"hparams[{name!r}] must be a number, a string or a bool, not {value!r}")
+        for name, fetch in (metrics or {}).items():
+            check_is_number(fetch, f"{self.name}: metric {name!r}")
         self._hparams = dict(hparams)
         self._metrics = dict(metrics or {})
 
@@ -78,8 +82,10 @@ class HParamsHook(Hook):
         try:
             metrics = supervisor.metrics
             if self._metrics and event.clean and not event.session.closed:
-                metrics.update(supervisor.run_without_hooks(event.session, self._metrics))
-            values = [{"tag": f"final/{name}", "simple_value": float(v)} for name, v in metrics.items()]
+                measured = supervisor.run_without_hooks(event.session, self._metrics)
+                what = f"{self.name}: metric"
+                metrics.update({name: as_number(value, what, name) for name, value in measured.items()})
+            values = [{"tag": f"final/{name}", "simple_value": value} for name, value in metrics.items()]
             if values:
                 summary = tf.compat.v1.Summary(value=values)
                 supervisor.summary_computed(event.session, summary, event.session.last_step)

@@ -12,6 +12,7 @@ from hookrun import events, signals
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.subscriber import only_if
 from hookrun.triggers import schedule
+from hookrun.writers.scalars import as_number, check_is_number
 
 if TYPE_CHECKING:
     from hookrun.graph.supervisor import Supervisor
@@ -52,7 +53,7 @@ class LearningRateHook(Hook):
 
     Raises:
       TypeError: If `learning_rate` or `rate_at` is not of its kind; the message says which.
-      ValueError: If a schedule is not positive.
+      ValueError: If `learning_rate` is of several numbers, or a schedule not positive.
     """
 
     chief_only = True
@@ -69,6 +70,7 @@ class LearningRateHook(Hook):
     ) -> None:
         if not isinstance(learning_rate, (tf.Variable, tf.Tensor)):
             raise TypeError(f"learning_rate must be a variable or a tensor, not {learning_rate!r}")
+        check_is_number(learning_rate, f"{self.name}: learning_rate")
         if rate_at is not None and not callable(rate_at):
             raise TypeError(f"rate_at must be a function of the step, or None, not {rate_at!r}")
         if rate_at is not None:
@@ -112,7 +114,8 @@ class LearningRateHook(Hook):
         self, supervisor: Supervisor, event: events.SessionCreated | events.SessionRestored | events.Step
     ) -> None:
         assert self._rate_at is not None
-        rate = self._rate_at(event.global_step or 0)
+        step = event.global_step or 0
+        rate = as_number(self._rate_at(step), f"{self.name}: rate", f"rate_at({step})")
         if rate != self._current:
             supervisor.run_without_hooks(event.session, self._assign, {self._next: rate})
             self._current = rate
@@ -122,7 +125,8 @@ class LearningRateHook(Hook):
         self._record(supervisor, event.session, event.values, event.global_step)
 
     def _record(self, supervisor: Supervisor, session: Any, rate: Any, step: int | None) -> None:
+        rate = as_number(rate, f"{self.name}: learning_rate", self._tag)
         _logger.debug("%s at step %s: %g", self._tag, step, rate)
         if supervisor.summary_writer is not None:
-            summary = tf.compat.v1.Summary(value=[{"tag": self._tag, "simple_value": float(rate)}])
+            summary = tf.compat.v1.Summary(value=[{"tag": self._tag, "simple_value": rate}])
             supervisor.summary_computed(session, summary, step)

@@ -29,7 +29,8 @@ class LoggingHook(Hook):
     ```
 
     A line is ``step 100: loss 0.25 (812.3 steps/s)``, at INFO under the logger ``hookrun.hooks.logging``. It
-    is shown where the program has configured Python's `logging`.
+    is shown where the program has configured Python's `logging`. Where the step went back since the last
+    line, it says so in the place of the rate.
 
     Args:
       values: Fetches by the names under which they are logged; they ride in the step itself.
@@ -69,5 +70,6 @@ class LoggingHook(Hook):
 
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         rate = self._rate(event.global_step)
+        speed = "the step went back" if rate is None else f"{rate:.4g} steps/s"
         values = format_values(event.values or {})
-        _logger.info("step %d: %s(%.4g steps/s)", event.global_step, values and f"{values} ", rate)
+        _logger.info("step %d: %s(%s)", event.global_step, values and f"{values} ", speed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -35,8 +35,9 @@ class MovingAverageHook(Hook):
     ```
 
     The training goes on with the weights themselves. The averages are variables of their own, saved and
-    restored with each checkpoint; they begin as the weights do. A checkpoint that was saved without this hook
-    has none, and cannot be restored with it.
+    restored with each checkpoint; they begin as the weights do. Those of weights in half precision are
+    float32, in which small updates are not lost. A checkpoint that was saved without this hook has none, and
+    cannot be restored with it.
 
     They are updated after each training step that is due, in a run of its own on the thread of the step, with
     the rate ``min(decay, (1 + step) / (10 + step))``, so that they forget the first steps sooner; without a
@@ -77,24 +78,25 @@ class MovingAverageHook(Hook):
             variables = tf.compat.v1.trainable_variables()
         if not variables:
             raise ValueError(f"{self.name} needs variables to average, and the graph has no trainable ones")
-        others = [v for v in tf.compat.v1.global_variables() if all(v is not each for each in variables)]
+        self._saver = tf.compat.v1.train.Saver(
+            list({v.ref(): v for v in (*tf.compat.v1.global_variables(), *variables)}.values()),
+            max_to_keep=None,
+        )
         step = supervisor.global_step
         with tf.name_scope(self.name):
-            average = tf.train.ExponentialMovingAverage(
-                self._decay, None if step is None else tf.reshape(step, [])
+            self._update, averages = _averages(
+                variables, self._decay, None if step is None else tf.reshape(step, [])
             )
-            self._update = average.apply(variables)
-            averages = [average.average(variable) for variable in variables]
             given = [tf.compat.v1.placeholder(v.dtype.base_dtype, v.shape) for v in variables]
             self._put_back = tf.group(
                 *(tf.compat.v1.assign(v, g) for v, g in zip(variables, given, strict=True))
             )
             self._swap_in = tf.group(
-                *(tf.compat.v1.assign(v, a) for v, a in zip(variables, averages, strict=True))
+                *(
+                    tf.compat.v1.assign(v, tf.cast(a, v.dtype.base_dtype))
+                    for v, a in zip(variables, averages, strict=True)
+                )
             )
-            saved = {v.op.name: a for v, a in zip(variables, averages, strict=True)}
-            saved.update({variable.op.name: variable for variable in others})
-            self._saver = tf.compat.v1.train.Saver(saved, max_to_keep=None)
         self._reads = dict(zip(given, variables, strict=True))
         self._supervisor = supervisor
 
@@ -155,9 +157,48 @@ class MovingAverageHook(Hook):
           The prefix.
         """
         with self._supervisor.between_steps(), self._supervisor.graph.as_default():
-            path: str = self._saver.save(session, save_path, write_meta_graph=False, write_state=False)
+            are_in = self._swapped_out is not None
+            with contextlib.nullcontext() if are_in else self.swapped_in(session):
+                path: str = self._saver.save(session, save_path, write_meta_graph=False, write_state=False)
         return path
 
     def _swap_back(self, session: Any) -> None:
         self._supervisor.run_without_hooks(session, self._put_back, self._swapped_out)
         self._swapped_out = None
+
+
+def _averages(variables: Sequence[Any], decay: float, step: Any) -> tuple[Any, list[Any]]:
+    """The op that updates the averages of `variables`, and the averages."""
+    average = tf.train.ExponentialMovingAverage(decay, step)
+    updates = [average.apply([v for v in variables if not _is_half(v)])]
+    averages = []
+    for variable in variables:
+        if not _is_half(variable):
+            averages.append(average.average(variable))
+            continue
+        of_half = _float32_average(variable, average.name)
+        averages.append(of_half)
+        rate: Any = decay
+        if step is not None:
+            made = tf.cast(step, tf.float32)
+            rate = tf.minimum(decay, (1 + made) / (10 + made))
+        change = (of_half - tf.cast(variable, tf.float32)) * (1 - rate)
+        updates.append(tf.compat.v1.assign_sub(of_half, change))
+    return tf.group(*updates), averages
+
+
+def _is_half(variable: Any) -> bool:
+    return variable.dtype.base_dtype in (tf.bfloat16, tf.float16)
+
+
+def _float32_average(variable: Any, name: str) -> Any:
+    """A variable that begins as `variable` does, where `tf.train.ExponentialMovingAverage` has its own."""
+    with tf.device(variable.device):
+        first = tf.compat.v1.cond(
+            tf.compat.v1.is_variable_initialized(variable),
+            variable.read_value,
+            lambda: variable.initial_value,
+        )
+        return tf.compat.v1.get_variable(
+            f"{variable.op.name}/{name}", initializer=tf.cast(first, tf.float32), trainable=False
+        )

@@ -37,7 +37,7 @@ class NanGuardHook(Hook):
     not.
 
     Args:
-      tensors: A tensor or several, or their names; they ride in the step itself.
+      tensors: A tensor or several, of any shape, or their names; they ride in the step itself.
       then: "raise" to raise a `FloatingPointError` from the next training step and the end of the session;
         "stop" to stop the training as at its end, with an error in the log alone.
       every_steps: Look at each multiple of this number of steps; at every step without a schedule. Between
@@ -46,7 +46,7 @@ class NanGuardHook(Hook):
       at_steps: Look at these steps.
 
     Raises:
-      TypeError: If `tensors` are not tensors or names.
+      TypeError: If `tensors` are not tensors or names, or are not of numbers.
       ValueError: If there is no tensor, or another argument is not what it should be.
     """
 
@@ -59,9 +59,10 @@ class NanGuardHook(Hook):
         every_secs: float | None = None,
         at_steps: Iterable[int] | None = None,
     ) -> None:
-        self.fetches = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
-        if not self.fetches:
+        given = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+        if not given:
             raise ValueError(f"tensors must hold at least one, not {tensors!r}")
+        self.fetches = [_of_numbers(tensor) for tensor in given]
         self._names = [_name(tensor) for tensor in self.fetches]
         if then not in ("raise", "stop"):
             raise ValueError(f"then must be 'raise' or 'stop', not {then!r}")
@@ -104,6 +105,16 @@ class NanGuardHook(Hook):
             raise FloatingPointError(self._found)
         _logger.error("The training stops: %s", self._found)
         supervisor.request_stop()
+
+
+def _of_numbers(tensor: Any) -> Any:
+    """The tensor itself, or that of the values of a sparse one, such as the gradient of an embedding."""
+    if isinstance(tensor, (tf.IndexedSlices, tf.SparseTensor)):
+        tensor = tensor.values
+    dtype = getattr(tensor, "dtype", None)
+    if isinstance(dtype, tf.DType) and dtype.base_dtype in (tf.string, tf.resource, tf.variant):
+        raise TypeError(f"tensors must be of numbers, not of {dtype.name}: {tensor!r}")
+    return tensor
 
 
 def _name(tensor: Any) -> str:

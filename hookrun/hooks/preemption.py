@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import logging
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,9 @@ _UNCATCHABLE = {getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")}
 _FROM_HANDLER = 0x80
 """Set in what a handler itself tells the watcher; the rest comes from the interpreter's wakeup."""
 
+_ONE_SIGNAL_SECS = 0.5
+"""What is delivered within that time is one signal: a launcher sends it to the process and to its group."""
+
 
 class PreemptionHook(Hook):
     """Stops the training on a signal of the operating system: SIGTERM of a scheduler, Ctrl-C.
@@ -40,17 +45,20 @@ class PreemptionHook(Hook):
     checkpoint, and the `with` block (or `stop`) raises `SystemExit`, or `KeyboardInterrupt` for SIGINT:
     left alone, the process ends with the status that a shell expects, such as 143 for SIGTERM.
 
-    A second signal ends the process at once, whatever it is doing, as if nothing handled it. A step that
-    waits for input is not broken off by the first.
+    What is delivered within half a second of the first signal is one with it, as where a launcher tells both
+    the process and its group. A second signal, after that, ends the process at once, whatever it is doing, as
+    if nothing handled it. A step that waits for input is not broken off by the first.
 
     Handlers that the program installed before are called too, on the main thread, and put back at the
-    end of the session; where one raises, that ends the training as it would without this hook. A signal
-    that is ignored stays ignored. Child processes made by forking have the program's handlers.
+    end of the session, half a second after a signal at the earliest; where one raises, that ends the training
+    as it would without this hook. A signal that is ignored stays ignored. Child processes made by forking
+    have the program's handlers.
 
     A session with this hook must be made on the main thread: Python handles signals on no other.
 
     Args:
       signal_numbers: Signals of Python's module `signal`, such as ``[signal.SIGTERM, signal.SIGUSR1]``.
+      clock: Returns the time in seconds; it never goes backwards.
 
     Raises:
       ValueError: If `signal_numbers` is empty, or holds what is no signal or cannot be handled.
@@ -58,7 +66,12 @@ class PreemptionHook(Hook):
 
     priority = 2000  # the handlers stay until the final checkpoint is saved
 
-    def __init__(self, signal_numbers: Iterable[int] = (signal.SIGTERM, signal.SIGINT)) -> None:
+    def __init__(
+        self,
+        signal_numbers: Iterable[int] = (signal.SIGTERM, signal.SIGINT),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         if not isinstance(signal_numbers, Iterable):
             raise ValueError(f"signal_numbers must be an iterable of signal numbers, not {signal_numbers!r}")
         self._signal_numbers = list(signal_numbers)
@@ -68,6 +81,7 @@ class PreemptionHook(Hook):
             if number not in signal.valid_signals() - _UNCATCHABLE:
                 raise ValueError(f"signal_numbers must be signals that can be handled, not {number!r}")
         self._signal_numbers = list(map(int, self._signal_numbers))  # of numpy's, no exit status can be made
+        self._clock = clock
         self._handling: _SignalHandling | None = None
 
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
@@ -83,7 +97,7 @@ class PreemptionHook(Hook):
             interrupt = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
             supervisor.coord.fail(interrupt)
 
-        self._handling = _SignalHandling(stop_training)
+        self._handling = _SignalHandling(stop_training, self._clock)
         self._handling.install(self._signal_numbers)
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
@@ -98,6 +112,8 @@ class PreemptionHook(Hook):
 class _SignalHandling:
     """Calls `on_first` for the first signal, on a thread of its own; the second has its default action.
 
+    What comes within `_ONE_SIGNAL_SECS` of the first is no second one.
+
     A handler runs between two bytecodes of the main thread, which may hold any lock, and does not run
     while that thread is in a `Session.run`. So the interpreter itself writes to a socket when a signal
     arrives (`signal.set_wakeup_fd`), and the thread that reads it does the rest.
@@ -105,15 +121,19 @@ class _SignalHandling:
     Installed and released on the main thread.
     """
 
-    def __init__(self, on_first: Callable[[int], None]) -> None:
+    def __init__(self, on_first: Callable[[int], None], clock: Callable[[], float]) -> None:
         self._on_first = on_first
+        self._clock = clock
+        self._first_time: float | None = None
+        self._told = False
+        self._called: set[int] = set()
         self._lock = threading.Lock()  # never taken by the handler
         self._receiver, self._sender = socket.socketpair()
         self._sender.setblocking(False)
         self._previous: dict[int, Any] = {}
         self._previous_wakeup_fd = -1
-        self._thread = threading.Thread(target=self._watch, name="hookrun-preemption", daemon=True)
-        self._thread.start()
+        self._threads: list[threading.Thread] = []
+        self._start(self._watch)
 
     def install(self, numbers: Iterable[int]) -> None:
         """Handle `numbers`, without those that are ignored or whose handler is not Python's."""
@@ -128,12 +148,21 @@ class _SignalHandling:
                 signal.signal(number, self._handle)
 
     def release(self) -> None:
-        """Put back what was there before, and wait for the thread. A signal that has come is still told."""
-        self._restore()
+        """Put back what was there before, and wait for the threads. A signal that has come is still told.
+
+        What is one with it is waited for: it would have its default action.
+        """
+        try:
+            if self._first_time is not None:
+                left = self._first_time + _ONE_SIGNAL_SECS - self._clock()
+                time.sleep(min(max(left, 0), _ONE_SIGNAL_SECS))
+        finally:
+            self._restore()
         with contextlib.suppress(OSError):  # closed, in a child
             self._sender.shutdown(socket.SHUT_WR)  # which a child's copy does not keep open
         self._sender.close()
-        self._thread.join()
+        for thread in self._threads:  # the first, which may start another, comes first
+            thread.join()
         self._receiver.close()
 
     def release_in_child(self) -> None:
@@ -162,22 +191,55 @@ class _SignalHandling:
     def _handle(self, number: int, frame: Any) -> None:
         with contextlib.suppress(OSError):  # full: the thread has been told
             self._sender.send(bytes([number | _FROM_HANDLER]))  # the wakeup may go elsewhere by now
+        self._time_of_first()
         previous = self._previous[number]
-        if callable(previous) and previous is not signal.default_int_handler:
+        if callable(previous) and previous is not signal.default_int_handler and number not in self._called:
+            self._called.add(number)
             previous(number, frame)
 
+    def _start(self, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name="hookrun-preemption", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _time_of_first(self) -> float:
+        """When the first signal came: now, where neither the handler nor the thread has been told before."""
+        if self._first_time is None:
+            self._first_time = self._clock()
+        return self._first_time
+
     def _watch(self) -> None:
-        told = False
-        while received := self._receiver.recv(4096):
-            self._pass_on(bytes(byte for byte in received if byte < _FROM_HANDLER))
-            numbers = [byte & ~_FROM_HANDLER for byte in received]
-            first = next((number for number in numbers if number in self._previous), None)
-            if first is not None and not told:
-                told = True
-                with self._lock:
-                    for number in self._still_handled():
-                        _set_default_action(number)
-                self._on_first(first)
+        while (received := self._receive()) != b"":
+            delivered = bytes(byte for byte in received or b"" if byte < _FROM_HANDLER)
+            self._pass_on(delivered)
+            if not self._told:
+                numbers = [byte & ~_FROM_HANDLER for byte in received or b""]
+                first = next((number for number in numbers if number in self._previous), None)
+                if first is not None:
+                    self._told = True
+                    self._time_of_first()
+                    self._receiver.settimeout(_ONE_SIGNAL_SECS)
+                    # It may wait for locks that the main thread holds; a second signal is not to wait for it.
+                    self._start(functools.partial(self._on_first, first))
+            elif self._clock() - self._time_of_first() >= _ONE_SIGNAL_SECS:
+                self._receiver.settimeout(None)
+                self._end_by_next(delivered)
+
+    def _end_by_next(self, delivered: bytes) -> None:
+        """Let the next signal have its default action, and those of `delivered`, which came before that."""
+        with self._lock:
+            handled = self._still_handled()
+            for number in handled:
+                _set_default_action(number)
+        for number in set(delivered).intersection(handled):
+            os.kill(os.getpid(), number)
+
+    def _receive(self) -> bytes | None:
+        """What has been told; None after `_ONE_SIGNAL_SECS` without anything, empty bytes at the end."""
+        try:
+            return self._receiver.recv(4096)
+        except TimeoutError:
+            return None
 
     def _pass_on(self, received: bytes) -> None:
         """Wake up whoever asked for it before, such as an event loop."""

@@ -38,10 +38,10 @@ class ProgressHook(Hook):
     sv = hookrun.Supervisor(logdir="runs/shown", hooks=[progress, hooks.StopAtStepHook(last_step=2000)])
     ```
 
-    It shows the steps, their rate, the time left and the values. There is one bar at a time: while there is
-    one, another ProgressHook of the process writes lines above it, and so do the handlers of Python's
-    `logging` that were there before and write to a terminal, such as that of `hookrun.log_to_console`. On a
-    cluster it is the chief that shows it.
+    It shows the steps, their rate, the time left and the values; no end where the session starts behind it.
+    There is one bar at a time: while there is one, another ProgressHook of the process writes lines above it,
+    and so do the handlers of Python's `logging` that were there before and write to a terminal, such as that
+    of `hookrun.log_to_console`. On a cluster it is the chief that shows it.
 
     Args:
       values: Fetches by the names under which they are shown; they ride in the steps that are due.
@@ -105,6 +105,8 @@ class ProgressHook(Hook):
         self._shown: int | None = self._first_step
         self._values = ""
         total = self._last_step if self._num_steps is None else self._first_step + self._num_steps
+        if total is not None and total < self._first_step:
+            total = None
         self._style: dict[str, Any] = {"total": total, "unit": " steps", "initial": self._first_step}
         self._line_style = {**self._style, "ncols": 0}  # without a bar
         if self._secs is not None:

@@ -24,7 +24,8 @@ _logger = logging.getLogger(__name__)
 
 
 class StepCounterHook(Hook):
-    """Writes the training steps per second, as `global_step/sec`, whenever summaries are due.
+    """Writes the training steps per second, as `global_step/sec`, whenever summaries are due and the step has
+    not gone back.
 
     ```python
     sv = hookrun.Supervisor(logdir="runs/counted", save_summaries_secs=30, hooks=[hooks.StepCounterHook()])
@@ -58,14 +59,15 @@ class StepCounterHook(Hook):
     def on_summary_due(self, supervisor: Supervisor, event: events.SummaryDue) -> None:
         step = supervisor.read_global_step(event.session) or 0
         steps_per_sec = self._rate(step)
-        tag = f"{supervisor.global_step.op.name}/sec"
-        summary = tf.compat.v1.Summary(
-            value=[tf.compat.v1.Summary.Value(tag=tag, simple_value=steps_per_sec)]
-        )
-        supervisor.summary_computed(event.session, summary, step)
+        if steps_per_sec is not None:
+            tag = f"{supervisor.global_step.op.name}/sec"
+            summary = tf.compat.v1.Summary(value=[{"tag": tag, "simple_value": steps_per_sec}])
+            supervisor.summary_computed(event.session, summary, step)
+            level = (
+                logging.DEBUG if supervisor.in_training_step else logging.INFO
+            )  # as TensorFlow's, on a timer
+            _logger.log(level, "%s: %g", tag, steps_per_sec)
         flush_tick(supervisor.summary_writer, wait=not supervisor.in_training_step)
-        level = logging.DEBUG if supervisor.in_training_step else logging.INFO  # as TensorFlow's, on a timer
-        _logger.log(level, "%s: %g", tag, steps_per_sec)
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         rows = [row for row in supervisor.hook_times() if row.count]

@@ -20,6 +20,7 @@ from hookrun.logdir import live
 from hookrun.logdir.events import event_files
 from hookrun.logdir.run_log import EventFile, Point, read_run_logs
 from hookrun.runtime import hook_state
+from hookrun.runtime.hook_state import HookState
 
 __all__ = [
     "Checkpoint",
@@ -194,9 +195,10 @@ def _plans(directory: str, policy: retention.Policy) -> dict[str, Pruning]:
 def _plan(directory: str, save_path: str, policy: retention.Policy) -> Pruning | None:
     """None where all checkpoints were removed since they were found."""
     trusted = [
-        retention.Checkpoint(path, _step(path), wall_time, _metrics(path))
+        retention.Checkpoint(path, _step(path), wall_time, state.metrics, state.times_reported)
         for path in reversed(restore.candidates(save_path))
         if os.path.dirname(path) == os.path.dirname(save_path) and (wall_time := time_saved(path)) is not None
+        for state in [_state(path)]
     ]
     damaged: dict[str, str] = {}
     intact: set[str] = set()
@@ -273,7 +275,7 @@ def _newest_first(directory: str, paths: Iterable[str], progress: Progress) -> I
     """Read each; a training removes the oldest first."""
     for path in paths:
         with contextlib.suppress(live.GoneError):
-            size, wall_time, metrics = sum(map(_size, files_of(path))), time_saved(path), _metrics(path)
+            size, wall_time, metrics = sum(map(_size, files_of(path))), time_saved(path), dict(_state(path).metrics)
             damage = live.damage(directory, path, progress)
             yield Checkpoint(path, _step(path), wall_time, size, damage, metrics=metrics)
 
@@ -303,11 +305,11 @@ def _step(path: str) -> int | None:
     return int(step) if step.isdecimal() else None
 
 
-def _metrics(path: str) -> dict[str, float]:
+def _state(path: str) -> HookState:
     try:
-        return dict(hook_state.read(path + hook_state.SUFFIX).metrics)
+        return hook_state.read(path + hook_state.SUFFIX)
     except (OSError, ValueError):  # `restore.verify` tells of it
-        return {}
+        return HookState()
 
 
 def _start(directory: str, found: list[Checkpoint]) -> Checkpoint | None:

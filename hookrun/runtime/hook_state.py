@@ -38,6 +38,8 @@ class HookState:
     """What each hook's `state_dict` returned, by the hook's name."""
     triggers: Mapping[str, Any] = field(default_factory=dict)
     """What each hook's trigger's `state_dict` returned, by the hook's name."""
+    times_reported: Mapping[str, int] = field(default_factory=dict)
+    """How often each metric had been reported by then; without those of a checkpoint of an older version."""
 
     def __bool__(self) -> bool:
         """False when there is nothing to remember, and no file is written."""
@@ -74,8 +76,10 @@ def read(path: str | os.PathLike[str]) -> HookState:
         raise ValueError(f"{os.fspath(path)} is damaged: {error}") from error
 
 
-def collect(hooks: Iterable[Subscriber], metrics: Mapping[str, float]) -> HookState:
-    """What `hooks` are to remember now. What they change later is not in it.
+def collect(
+    hooks: Iterable[Subscriber], metrics: Mapping[str, float], times_reported: Mapping[str, int] | None = None
+) -> HookState:
+    """What `hooks` are to remember now, with the metrics. What they change later is not in it.
 
     A `state_dict` that fails is logged, and left out where its hook has `on_error` "log".
 
@@ -91,6 +95,7 @@ def collect(hooks: Iterable[Subscriber], metrics: Mapping[str, float]) -> HookSt
         metrics=dict(metrics),
         hooks=dict(_collected(own)),
         triggers={name: state for name, state in _collected(of_triggers) if state},
+        times_reported=dict(times_reported or {}),
     )
 
 

@@ -20,6 +20,7 @@ from hookrun.runtime.coordinator import Coordinator
 from hookrun.runtime.event_log import EventLog
 from hookrun.runtime.gate import StepGate
 from hookrun.runtime.hook_state import HookState
+from hookrun.runtime.metrics import Metrics
 from hookrun.runtime.services import Schedule, Services, join
 from hookrun.runtime.session import Ending
 from hookrun.runtime.subscriptions import Subscription
@@ -82,7 +83,7 @@ class Runtime(Bus):
         self._save_model_steps = save_model_steps if is_chief else None
         self._stop_grace_secs = float(stop_grace_secs)
         self._gate = StepGate()
-        self._metrics: dict[str, float] = {}
+        self._metrics = Metrics()
         self._session: Any = None
         self._services = self._make_services(())
         self._event_log = EventLog(None, is_own=False)
@@ -137,7 +138,7 @@ class Runtime(Bus):
     @property
     def metrics(self) -> dict[str, float]:
         """The last value of each metric that was reported."""
-        return dict(self._metrics)
+        return self._metrics.values
 
     def report_metrics(self, metrics: Mapping[str, float]) -> None:
         """Make the values of metrics known to all hooks, and have them remembered beside each checkpoint.
@@ -146,13 +147,24 @@ class Runtime(Bus):
           metrics: Numbers by name.
 
         Raises:
-          TypeError: If a value is no number.
+          TypeError: If a name is no string, or a value no number. Nothing is reported then.
+          ValueError: If a value is of several numbers. Nothing is reported then.
         """
-        for name, value in metrics.items():
-            try:
-                self._metrics[name] = float(value)
-            except (TypeError, ValueError) as error:
-                raise TypeError(f"metric {name!r} must be a number, not {value!r}") from error
+        self._metrics.report(metrics)
+
+    def times_reported(self, metric: str) -> int:
+        """How often a metric was reported, in the sessions that were saved before this one too.
+
+        A hook that goes by a metric finds a value new where this number has changed, also where the value is
+        the same as before.
+
+        Args:
+          metric: The name of the metric.
+
+        Returns:
+          The number; 0 for one that was never reported.
+        """
+        return self._metrics.times_reported.get(metric, 0)
 
     @property
     def _own_hooks(self) -> list[Any]:
@@ -161,7 +173,7 @@ class Runtime(Bus):
 
     def hook_state(self) -> HookState:
         """What is to be remembered beside a checkpoint: metrics, and the state of hooks and triggers."""
-        return hook_state.collect(self.hooks, self._metrics)
+        return hook_state.collect(self.hooks, self._metrics.values, self._metrics.times_reported)
 
     def between_steps(self, timeout_secs: float | None = None) -> AbstractContextManager[bool]:
         """Return a context manager in whose block no training step runs, and no run that writes variables but
@@ -290,8 +302,19 @@ class Runtime(Bus):
                 summary_writer = writers.EventFileWriter(self._logdir)
         self._event_log = EventLog(summary_writer if self._is_chief else None, is_default)
 
-    def _begin(self, created: events.SessionCreated, remembered: Callable[[], object]) -> None:
-        """A session was made: tell the hooks, and have them given what they remembered."""
+    def _begin(
+        self,
+        created: events.SessionCreated,
+        state: HookState | None,
+        when_told: Callable[[], object] = lambda: None,
+    ) -> None:
+        """A session was made: tell the hooks, and give them what they remembered.
+
+        Args:
+          created: What they are told.
+          state: What they remembered; None for nothing.
+          when_told: Called in between.
+        """
         session = self._session = created.session
         summary_due, checkpoint_due = events.SummaryDue(session), events.CheckpointDue(session)
         self._services = self._make_services(
@@ -308,24 +331,27 @@ class Runtime(Bus):
         for subscription in tuple(self._subscriptions):
             subscription.start(created.global_step or 0)
         self._log_subscriptions(created.global_step, created.restored_from)
+        if state is not None:
+            self._metrics.restore(state.metrics, state.times_reported)
         self.send(signals.session_created, created)
-        remembered()
+        when_told()
+        if state is not None:
+            self._load_hook_state(state)
 
     def _make_services(self, schedules: Sequence[Schedule]) -> Services:
         return Services(self, self._coord, self._context, schedules)
 
-    def _restore_hook_state(self, checkpoint: str) -> None:
-        """An error is as that of a hook: raised when the session is made."""
+    def _saved_hook_state(self, checkpoint: str) -> HookState | None:
+        """What is remembered beside a checkpoint. An error is as that of a hook: raised when the session is
+        made."""
         try:
-            state = hook_state.read(checkpoint + hook_state.SUFFIX)
+            return hook_state.read(checkpoint + hook_state.SUFFIX)
         except Exception as error:
             _logger.exception("The state of the hooks could not be restored from %s", checkpoint)
             self._coord.fail(error)
-        else:
-            self._load_hook_state(state)
+            return None
 
     def _load_hook_state(self, state: HookState) -> None:
-        self._metrics = dict(state.metrics)
         try:
             hook_state.load(self.hooks, state)
         except Exception as error:  # logged under the name of its hook
@@ -359,7 +385,7 @@ class Runtime(Bus):
         """The model is that of `step` now, not that of the last one: tell all that count steps."""
         state = state or HookState()
         self._session.go_on_from(step)
-        self._metrics = dict(state.metrics)
+        self._metrics.restore(state.metrics, state.times_reported)
         self._restart_schedules(step)
         if step < last_step:  # TensorBoard drops what was given up
             self._event_log.mark("START", step + 1, msg=f"back from step {last_step} to {step}")

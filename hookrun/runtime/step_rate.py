@@ -23,8 +23,13 @@ class StepRate:
         """Measure from now, after `step` steps."""
         self._time, self._step = self._clock(), step
 
-    def __call__(self, step: int) -> float:
-        """The steps per second since the last time; infinity where no time has passed."""
-        secs, steps = self._clock() - self._time, max(0, step - self._step)  # it may have gone back
+    def __call__(self, step: int) -> float | None:
+        """The steps per second since the last time; infinity where no time has passed.
+
+        None where the step went back: how many were made is not known then.
+        """
+        secs, steps = self._clock() - self._time, step - self._step
         self.start(step)
+        if steps < 0:
+            return None
         return steps / secs if secs > 0 else float("inf")

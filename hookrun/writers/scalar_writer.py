@@ -13,6 +13,7 @@ from typing import Any, SupportsInt, TextIO
 import tensorflow as tf
 
 from hookrun.writers.paths import is_local, local_path
+from hookrun.writers.scalars import as_number
 
 __all__ = ["ScalarWriter", "TextFileWriter"]
 
@@ -59,8 +60,12 @@ class ScalarWriter(abc.ABC):
         global_step: SupportsInt | None = None,
         walltime: float | None = None,
     ) -> None:
-        """Write one scalar, as tensorboardX's method of the name does."""
-        self._write({tag: float(scalar_value)}, global_step, walltime)
+        """Write one scalar, as tensorboardX's method of the name does.
+
+        Raises:
+          TypeError, ValueError: If it is not one number; the message says the tag.
+        """
+        self._write({tag: as_number(scalar_value, "scalar", tag)}, global_step, walltime)
 
     def add_session_log(  # noqa: B027 (a sink may have a use for what is no scalar; few have)
         self, session_log: Any, global_step: SupportsInt | None = None
@@ -184,4 +189,4 @@ def _scalars(summary: Any) -> Iterator[tuple[str, float]]:
         if kind == "simple_value":
             yield value.tag, value.simple_value
         elif kind == "tensor" and value.metadata.plugin_data.plugin_name == "scalars":
-            yield value.tag, float(tf.make_ndarray(value.tensor).item())
+            yield value.tag, as_number(tf.make_ndarray(value.tensor), "scalar", value.tag)

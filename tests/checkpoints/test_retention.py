@@ -107,6 +107,18 @@ class TestBestN:
         given = checkpoints(accuracies=[0.5, 0.5, 0.5])
         assert steps(BestN(1, metric="accuracy", mode=mode).kept(given)) == [1]
 
+    def test_a_value_counts_for_the_first_checkpoint_after_its_report(self):
+        given = [
+            Checkpoint(f"model.ckpt-{step}", step, step, {"accuracy": accuracy}, {"accuracy": times})
+            for step, accuracy, times in [(1, 0.9, 1), (2, 0.9, 1), (3, 0.5, 2), (4, 0.5, 2), (5, 0.5, 3)]
+        ]
+        assert steps(BestN(2, metric="accuracy").kept(given)) == [1, 3]
+        assert steps(BestN(9, metric="accuracy").kept(given)) == [1, 3, 5]
+        assert steps(BestN(2, metric="accuracy").kept(given[2:])) == [3, 5]
+
+    def test_without_the_number_of_reports_each_counts(self):
+        assert steps(BestN(2, metric="accuracy").kept(checkpoints(accuracies=[0.5, 0.5, 0.4]))) == [1, 2]
+
     @pytest.mark.parametrize("mode", ["max", "min"])
     def test_one_without_the_metric_or_with_nan_is_never_best(self, mode):
         given = checkpoints(accuracies=[None, math.nan, 0.5, math.nan, None])

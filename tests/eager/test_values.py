@@ -32,28 +32,28 @@ LOSS = tf.constant(2.5)
 def test_a_key_is_found_in(results):
     if isinstance(results, Results) and results.more is not None:
         results = {"a": Results(LOSS)}
-    assert StepValues(results, {}).of("loss") == 2.5
+    assert StepValues(results, lambda: {}).of("loss") == 2.5
 
 
 def test_the_outer_key_goes_before_the_inner_one():
-    assert StepValues({"inner": {"loss": 1.0}, "loss": 2.0}, {}).of("loss") == 2.0
+    assert StepValues({"inner": {"loss": 1.0}, "loss": 2.0}, lambda: {}).of("loss") == 2.0
 
 
 def test_a_metric_is_found_where_no_result_has_its_name():
-    values = StepValues({"loss": LOSS}, {"loss": 7.0, "accuracy": 0.5})
+    values = StepValues({"loss": LOSS}, lambda: {"loss": 7.0, "accuracy": 0.5})
     assert values.of({"a": "accuracy", "l": "loss"}) == {"a": 0.5, "l": 2.5}
 
 
 def test_a_key_that_is_not_there_says_which_are():
     with pytest.raises(KeyError, match="'los' is neither in .* known are: loss, more, square, accuracy"):
-        StepValues({"loss": LOSS, "more": {"square": LOSS}}, {"accuracy": 1.0}).of("los")
+        StepValues({"loss": LOSS, "more": {"square": LOSS}}, lambda: {"accuracy": 1.0}).of("los")
     with pytest.raises(KeyError, match="known are: none"):
-        StepValues(None, {}).of("loss")
+        StepValues(None, lambda: {}).of("loss")
 
 
 def test_variables_functions_and_structures():
     variable, of_keras = tf.Variable([1, 2]), keras.Variable([3.0])
-    values = StepValues({"loss": LOSS}, {})
+    values = StepValues({"loss": LOSS}, lambda: {})
     got = values.of({"v": variable, "k": of_keras, "f": lambda results: results["loss"] + 1, "t": ("loss", ["loss"])})
     assert got["v"].tolist() == [1, 2] and got["k"].tolist() == [3.0] and got["f"] == 3.5
     assert got["t"] == (2.5, [2.5])
@@ -67,7 +67,7 @@ def test_a_value_is_converted_once_and_cannot_be_changed():
         calls.append(1)
         return tf.constant([1.0])
 
-    values = StepValues({"loss": tf.constant([1.0, 2.0])}, {})
+    values = StepValues({"loss": tf.constant([1.0, 2.0])}, lambda: {})
     assert values.of("loss") is values.of(["loss"])[0]
     values.of(of_results), values.of(of_results)
     assert calls == [1]
@@ -77,7 +77,7 @@ def test_a_value_is_converted_once_and_cannot_be_changed():
 
 def test_results_that_are_sparse_or_nested_are_converted():
     slices = tf.IndexedSlices(tf.constant([[1.0]]), tf.constant([1]), tf.constant([2, 1]))
-    got = StepValues({"g": slices, "list": [LOSS, (LOSS,)]}, {}).of({"g": "g", "list": "list"})
+    got = StepValues({"g": slices, "list": [LOSS, (LOSS,)]}, lambda: {}).of({"g": "g", "list": "list"})
     assert got["g"].tolist() == [[0.0], [1.0]] and got["list"] == [np.float32(2.5), (np.float32(2.5),)]
 
 
@@ -88,7 +88,7 @@ def test_a_result_of_each_replica_is_an_error_that_says_to_reduce_it():
     if not isinstance(per_replica, tf.distribute.DistributedValues):
         pytest.skip("one device alone: TensorFlow unwraps the value")
     with pytest.raises(TypeError, match="Reduce it in the step"):
-        StepValues({"loss": per_replica}, {}).of("loss")
+        StepValues({"loss": per_replica}, lambda: {}).of("loss")
 
 
 @pytest.mark.parametrize("fetches", [3, None, {"a": 1.5}, ["loss", object()], LOSS], ids=repr)

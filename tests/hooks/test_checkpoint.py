@@ -220,6 +220,44 @@ class TestMetrics:
         run([0.8, 0.95, 0.8])
         assert steps_saved(tmp_path) == [8, 9]
 
+    def test_the_best_are_those_that_were_measured_also_after_a_restart(self, model, tmp_path):
+        def run(evaluated, steps):
+            saving = hooks.CheckpointHook(every_steps=2, keep=BestN(2, metric="loss", mode="min"))
+            evaluation = hooks.EvaluationHook(
+                lambda sess: {"loss": evaluated[int(sess.run(model.global_step))]},
+                at_steps=evaluated,
+                at_end=False,
+            )
+            train(hookrun.Supervisor(logdir=tmp_path, hooks=[evaluation, saving], **NEVER), model, steps)
+
+        run({4: 0.5}, 8)
+        assert steps_saved(tmp_path) == [4, 8]  # the newest is kept by the directory
+        run({12: 0.6}, 8)
+        assert steps_saved(tmp_path) == [4, 12, 16]
+
+    def test_a_policy_by_another_metric_does_not_go_by_the_values_of_the_one_before(self, model, tmp_path):
+        def run(metric, values):
+            values = iter(values)
+            saving = hooks.CheckpointHook(every_steps=1, keep=LatestN(2) | BestN(1, metric=metric))
+            sv = hookrun.Supervisor(logdir=tmp_path, hooks=[saving], **NEVER)
+            sv.on(signals.step, lambda sv, _: sv.report_metrics({metric: next(values)}))
+            train(sv, model, 3)
+
+        run("accuracy", [0.9, 0.1, 0.1])
+        assert steps_saved(tmp_path) == [1, 2, 3]
+        run("score", [0.2, 0.1, 0.1])
+        assert steps_saved(tmp_path) == [4, 5, 6]
+
+    def test_what_it_measures_is_one_number(self, model):
+        with pytest.raises(ValueError, match=r"CheckpointHook: metric 'weights' must .* of shape \(3,\)"):
+            hooks.CheckpointHook(every_steps=1, keep=BestN(1, metric=model.weights))
+
+    def test_what_it_measures_is_one_number_where_its_shape_is_not_known(self, model, tmp_path):
+        value = tf.compat.v1.placeholder_with_default([1.0, 2.0], None, name="value")
+        saving = hooks.CheckpointHook(every_steps=1, keep=BestN(1, metric=value))
+        with pytest.raises(ValueError, match=r"CheckpointHook: metric must .* of shape \(2,\): value"):
+            train(hookrun.Supervisor(logdir=tmp_path, hooks=[saving], **NEVER), model, 1)
+
     def test_a_metric_that_is_no_number_is_refused_by_its_name(self, model):
         sv = hookrun.Supervisor()
         with pytest.raises(TypeError, match="metric 'accuracy' must be a number, not 'high'"):

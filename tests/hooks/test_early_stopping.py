@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,7 +38,7 @@ def test_it_stops_when_nothing_was_better_for_as_many_steps(values, arguments, s
 
 
 def test_a_reported_metric_is_looked_at_by_its_name_and_missed_with_one_warning(caplog):
-    reported = {3: 0.5, 4: 0.6}
+    reported = {3: 0.5, 4: 0.6, 6: 0.55}
 
     def report(supervisor, event):
         if event.global_step in reported:
@@ -47,6 +49,54 @@ def test_a_reported_metric_is_looked_at_by_its_name_and_missed_with_one_warning(
     sent.assert_sent(signals.step, times=6)
     assert (hook.best, hook.best_step) == (0.6, 4)
     assert caplog.text.count("waits for the metric 'accuracy', which nobody has reported in 2 steps") == 1
+
+
+def test_a_value_that_was_not_reported_anew_is_no_evidence():
+    reported = [{"loss": 0.5 ** (step // 20)} if step % 20 == 0 else {} for step in range(1, 101)]
+    hook = hooks.EarlyStoppingHook("loss", mode="min", patience=15)
+    run_steps(hook, 100, metrics=reported).assert_sent(signals.step, times=100)
+    assert (hook.best, hook.best_step) == (0.5**5, 100)
+
+
+def test_a_value_that_is_reported_again_is_evidence_though_it_is_the_same():
+    hook = hooks.EarlyStoppingHook("loss", mode="min", patience=3)
+    reported = [{"loss": 0.5}, {}, {"loss": 0.5}, {}, {}, {"loss": 0.5}, {}]
+    run_steps(hook, 7, metrics=reported).assert_sent(signals.step, times=6)
+
+
+def test_what_was_reported_before_the_restart_is_evidence_only_where_it_was_not_looked_at(tmp_path):
+    def best(n, metrics):
+        hook = hooks.EarlyStoppingHook("loss", mode="min", patience=3, every_steps=2)
+        sent = run_steps(hook, n, metrics=metrics, logdir=tmp_path)
+        return len(sent.events(signals.step)), hook.best, hook.best_step
+
+    assert best(3, [{"loss": 2.0}, {}, {"loss": 1.0}]) == (3, 2.0, 2)  # the last is not looked at
+    assert best(5, [{}] * 5) == (5, 1.0, 4)  # until here
+    assert best(2, [{"loss": 3.0}, {}]) == (2, 1.0, 4)  # at step 10: it stops
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode"), [("accuracy", "min"), ("loss", "max"), (SimpleNamespace(name="loss:0"), "min")]
+)
+def test_with_another_metric_or_mode_than_before_it_starts_anew_with_a_warning(
+    metric, mode, tmp_path, caplog
+):
+    reported = {"loss": 0.5, "accuracy": 0.25}
+    run_steps(hooks.EarlyStoppingHook("loss", mode="min", patience=9), 1, metrics=[reported], logdir=tmp_path)
+    hook = hooks.EarlyStoppingHook(metric, mode=mode, patience=9)
+    values = None if isinstance(metric, str) else [3.0]
+    run_steps(hook, 1, values=values, metrics=[{} if values is None else reported], logdir=tmp_path)
+    name = metric if values is None else "loss:0"
+    told = f"EarlyStoppingHook starts anew: .* of loss with mode 'min', not of {name} with mode '{mode}'"
+    assert len(re.findall(told, caplog.text)) == 1
+    nothing = math.inf if mode == "min" else -math.inf
+    assert (hook.best, hook.best_step) == ((nothing, 1) if values is None else (3.0, 2))
+
+
+def test_a_state_that_does_not_say_what_it_is_of_is_taken_as_before():
+    hook = hooks.EarlyStoppingHook("loss", mode="min", patience=1)
+    hook.load_state_dict({"best": 0.5, "best_step": 7})
+    assert (hook.best, hook.best_step) == (0.5, 7)
 
 
 def test_the_best_value_and_the_patience_used_survive_a_restart(model, tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import tempfile
 import threading
 from concurrent import futures
 
@@ -42,6 +44,194 @@ def test_fetches_are_averaged_over_the_feeds_and_are_a_run_of_their_own(model, t
     assert points(tmp_path / "eval", "sum") == [(2, 4.5), (4, 6.5), (5, 7.5)]
     assert sv.metrics == {"sum": 7.5, "step": 5.0}
     assert "sum" not in EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "batches", "mean"),
+    [
+        (tf.bfloat16, [1.0] * 1000, 1.0),
+        (tf.float16, [60000.0, 60000.0], 60000.0),
+        (tf.float32, [2.0**24, 1.0, 1.0, 2.0**24], (2.0**25 + 2) / 4),
+        (tf.int8, [100, 101, 127], 328 / 3),
+        (tf.uint8, [200, 255], 227.5),
+        (tf.int64, [2**62, 2**62, 2**62], 2.0**62),
+        (tf.bool, [True, False, False, False], 0.25),
+    ],
+)
+def test_an_average_is_that_of_the_values_whatever_their_type(dtype, batches, mean, model):
+    value = tf.compat.v1.placeholder(dtype, [])
+    feeds = [{value: batch} for batch in batches]
+    sv = hookrun.Supervisor(hooks=[hooks.EvaluationHook({"mean": value}, lambda: feeds, every_steps=1)])
+    train(sv, model, 1)
+    assert sv.metrics == {"mean": mean}
+
+
+def test_what_is_not_one_number_is_refused_by_hook_and_metric(model):
+    known, unknown, text = tf.zeros([2]), tf.compat.v1.placeholder(tf.float32, None), tf.constant("3")
+    with pytest.raises(ValueError, match=r"EvaluationHook: metric 'per_class' must .* shape \(2,\): <tf"):
+        hooks.EvaluationHook({"per_class": known}, every_steps=1)
+    for evaluate, feeds in (
+        ({"per_class": unknown}, lambda: [{unknown: [1.0]}, {unknown: [1.0, 2.0]}]),
+        (lambda sess: {"per_class": sess.run(known)}, None),
+    ):
+        hook = hooks.EvaluationHook(evaluate, feeds, every_steps=1)
+        with pytest.raises(ValueError, match=r"EvaluationHook: metric must .* shape \(2,\): per_class"):
+            train(hookrun.Supervisor(hooks=[hook]), model, 1)
+    hook = hooks.EvaluationHook({"text": text}, every_steps=1)
+    with pytest.raises(TypeError, match="EvaluationHook: metric 'text' must be a number, not b'3'"):
+        train(hookrun.Supervisor(hooks=[hook]), model, 1)
+
+
+class TestAStop:
+    """Comes in the third of ten batches of an evaluation, in each form that an evaluation has."""
+
+    @pytest.fixture(params=["fetches", "function", "function that catches errors"])
+    def evaluation(self, request, model, tmp_path):
+        """Makes a hook that stops the training so in the evaluation of that number; and what has been run."""
+        value = tf.compat.v1.placeholder(tf.float32, [])
+        runs = []
+
+        def feeds(stop, when):
+            for batch in range(10):
+                if len(runs) == 10 * (when - 1) + 3:
+                    stop()
+                yield {value: batch}
+                runs.append(batch)
+
+        def make(stop, when=1, **arguments):
+            def evaluate(sess):
+                for feed in feeds(stop, when):
+                    sess.run(value, feed)
+                return {"value": 4.5}
+
+            def evaluate_the_more(sess):
+                for feed in feeds(stop, when):
+                    with contextlib.suppress(Exception):
+                        sess.run(value, feed)
+                return {"value": 4.5}
+
+            if request.param == "fetches":
+                return hooks.EvaluationHook({"value": value}, lambda: feeds(stop, when), **arguments)
+            function = evaluate if request.param == "function" else evaluate_the_more
+            return hooks.EvaluationHook(function, **arguments)
+
+        return make, runs
+
+    def interrupted(self, tmp_path, model, evaluation, when=1, steps=100, saving=(), **schedule):
+        def interrupt():
+            sv.coord.fail(SystemExit(143))
+
+        make, runs = evaluation
+        sv = hookrun.Supervisor(
+            logdir=tmp_path, hooks=[make(interrupt, when, **schedule), *saving], save_summaries_secs=0
+        )
+        with pytest.raises(SystemExit):
+            train(sv, model, steps)
+        return sv, len(runs)
+
+    def test_breaks_it_off_and_nothing_of_it_is_told(self, tmp_path, model, evaluation, caplog):
+        caplog.set_level(logging.INFO, "hookrun.hooks.evaluation")
+        sv, runs = self.interrupted(tmp_path, model, evaluation, at_steps=[5])
+        assert runs == 3 and sv.metrics == {} and not (tmp_path / "eval").exists()
+        assert caplog.messages == ["The evaluation at step 5 is broken off: the training stops"]
+        assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "model.ckpt-5")
+
+    def test_breaks_off_that_of_a_checkpoint(self, tmp_path, model, evaluation):
+        saving = hooks.CheckpointHook(every_steps=5, keep=retention.LatestN(2))
+        sv, runs = self.interrupted(tmp_path, model, evaluation, saving=[saving], every_checkpoints=1)
+        assert runs == 3 and sv.metrics == {}
+        assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "model.ckpt-5")
+
+    def test_breaks_off_that_of_the_end(self, tmp_path, model, evaluation):
+        sv, runs = self.interrupted(tmp_path, model, evaluation, when=2, steps=8, every_steps=5)
+        assert runs == 13 and sv.metrics == {"value": 4.5}
+        assert points(tmp_path / "eval", "value") == [(5, 4.5)]
+
+    def test_that_is_clean_is_followed_by_the_evaluation_of_the_last_step(self, tmp_path, model, evaluation):
+        make, runs = evaluation
+        sv = hookrun.Supervisor(
+            logdir=tmp_path, hooks=[make(lambda: sv.request_stop(), every_steps=5)], **OFF
+        )
+        with sv.managed_session() as sess:
+            while not sv.should_stop():
+                sess.run(model.train_op)
+        assert len(runs) == 3 + 10 and points(tmp_path / "eval", "value") == [(5, 4.5)]
+
+    def test_that_came_before_it_lets_the_last_step_be_evaluated(self, model, evaluation):
+        make, runs = evaluation
+        last = hooks.StopAtStepHook(last_step=5)
+        hook = make(lambda: None, every_steps=5, at_end=False)
+        sv = hookrun.Supervisor(hooks=[last, hook])
+        train(sv, model, 5)
+        assert len(runs) == 10 and sv.metrics == {"value": 4.5}
+
+
+def by_loading(model):
+    return lambda sess, value: model.weights.load(value, sess)
+
+
+def by_assigning(model):
+    value = tf.compat.v1.placeholder(tf.float32, [3])
+    assign = tf.compat.v1.assign(model.weights, value)
+    return lambda sess, given: sess.run(assign, {value: given})
+
+
+def by_restoring(model):
+    saver = tf.compat.v1.train.Saver([model.weights])
+    path = tempfile.mkdtemp()
+
+    def write(sess, value):
+        by_loading(model)(sess, value)
+        saver.restore(sess, saver.save(sess, f"{path}/weights", write_meta_graph=False))
+
+    return write
+
+
+@pytest.mark.parametrize("writes", [by_loading, by_assigning, by_restoring])
+def test_a_function_that_has_changed_the_model_is_let_finish(writes, model, tmp_path):
+    write = writes(model)
+
+    def evaluate(sess):
+        before = sess.run(model.weights)
+        write(sess, [7.0, 7.0, 7.0])
+        sv.coord.fail(SystemExit(143))
+        loss = sess.run(model.loss)
+        write(sess, before)  # as a program may, without `finally`
+        return {"loss": loss}
+
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.EvaluationHook(evaluate, every_steps=2)])
+    with pytest.raises(SystemExit):
+        train(sv, model, 5)
+    assert sv.metrics == {"loss": 108.0}
+    saved = tf.train.load_variable(tf.train.latest_checkpoint(str(tmp_path)), "weights")
+    np.testing.assert_allclose(saved, 1 - 0.8**2, rtol=1e-5)
+
+
+def test_with_the_averages_swapped_in_it_is_broken_off_and_they_are_swapped_out(model, tmp_path):
+    averages = hooks.MovingAverageHook(0.5)
+
+    def evaluate(sess):
+        with averages.swapped_in(sess):
+            sv.coord.fail(SystemExit(143))
+            return {"loss": sess.run(model.loss)}
+
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[averages, hooks.EvaluationHook(evaluate, every_steps=2)])
+    with pytest.raises(SystemExit):
+        train(sv, model, 5)
+    assert sv.metrics == {}
+    saved = tf.train.load_variable(tf.train.latest_checkpoint(str(tmp_path)), "weights")
+    np.testing.assert_allclose(saved, 1 - 0.8**2, rtol=1e-5)
+
+
+def test_runs_of_other_threads_are_not_broken_off(model):
+    def evaluate(sess):
+        sv.request_stop()
+        with futures.ThreadPoolExecutor(1) as other:
+            return {"loss": other.submit(sess.run, model.loss).result(30)}
+
+    sv = hookrun.Supervisor(hooks=[hooks.EvaluationHook(evaluate, every_steps=1, at_end=False)])
+    train(sv, model, 1)
+    assert sv.metrics.keys() == {"loss"}
 
 
 def test_a_function_is_called_with_the_session_and_its_metrics_reach_other_hooks_in_the_same_step(model):

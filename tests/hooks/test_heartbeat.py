@@ -9,12 +9,23 @@ import os
 import pytest
 
 import hookrun
-from hookrun import hooks, signals
+from hookrun import events, hooks, signals
 from hookrun.testing import FakeClock, run_steps
 
 
 def read(path):
     return json.loads(path.read_text())
+
+
+def test_a_step_that_comes_after_one_that_followed_it_has_no_rate(tmp_path):
+    clock = FakeClock()
+    hook = hooks.HeartbeatHook(tmp_path / "heartbeat.json", clock=clock)
+    rates = []
+    for step in (10, 9, 11):
+        clock.advance(2)
+        hook.on_step(None, events.Step(step, None, None))
+        rates.append(read(tmp_path / "heartbeat.json")["steps_per_sec"])
+    assert rates == [5.0, None, 1.0]
 
 
 def test_it_tells_the_step_the_rate_and_the_end_with_the_final_checkpoint(tmp_path):

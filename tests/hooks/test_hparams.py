@@ -114,12 +114,23 @@ def test_it_writes_with_tensorflows_own_writer_too(tmp_path):
     [
         ((["rate"],), r"hparams must be a mapping from names, not \['rate'\]"),
         (({"rate": [0.1]},), r"hparams\['rate'\] must be a number, a string or a bool, not \[0.1\]"),
+        (({"rate": np.complex64(1)},), r"hparams\['rate'\] must be a number, a string or a bool, not "),
         (({}, 3), "metrics must be a mapping from names, not 3"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name_and_value(arguments, message):
     with pytest.raises(TypeError, match=message):
         hooks.HParamsHook(*arguments)
+
+
+def test_a_metric_that_is_not_one_number_is_refused_by_its_name(model, tmp_path):
+    with pytest.raises(ValueError, match=r"HParamsHook: metric 'weights' must .* of shape \(3,\): <tf"):
+        hooks.HParamsHook({}, metrics={"weights": model.weights})
+    unknown = tf.compat.v1.placeholder_with_default([1.0, 2.0], None)
+    hook = hooks.HParamsHook({}, metrics={"unknown": unknown})
+    with pytest.raises(ValueError, match=r"HParamsHook: metric must .* of shape \(2,\): unknown"):
+        with hookrun.Supervisor(logdir=tmp_path, hooks=[hook]).managed_session():
+            pass
 
 
 def test_without_a_summary_writer_it_says_what_it_needs(model):

@@ -99,3 +99,32 @@ def test_wrong_arguments_are_refused_by_name_and_value(model):
         hooks.LearningRateHook(model.rate, 0.1)
     with pytest.raises(TypeError, match="learning_rate must be a variable where rate_at sets it"):
         hooks.LearningRateHook(tf.constant(0.1), lambda step: 0.1)
+    with pytest.raises(ValueError, match=r"LearningRateHook: learning_rate must .* of shape \(2,\): <tf"):
+        hooks.LearningRateHook(tf.constant([0.1, 0.2]))
+
+
+@pytest.mark.parametrize(
+    ("rate", "error", "message"),
+    [
+        (None, TypeError, r"rate 'rate_at\(0\)' must be a number, not None"),
+        ([0.1, 0.2], ValueError, r"rate must be of one number, not of shape \(2,\): rate_at\(0\)"),
+    ],
+)
+def test_a_rate_that_is_not_one_number_is_an_error_that_says_so(model, rate, error, message):
+    hook = hooks.LearningRateHook(model.rate, lambda step: rate)
+    with pytest.raises(error, match=f"LearningRateHook: {message}"):
+        train(hookrun.Supervisor(hooks=[hook]), model, 1)
+
+
+def test_a_rate_of_an_unknown_shape_is_recorded_where_it_is_one_number(model, tmp_path):
+    rates = tf.compat.v1.placeholder_with_default([0.5], None)
+    hook = hooks.LearningRateHook(rates, every_steps=1)
+    train(hookrun.Supervisor(logdir=tmp_path, hooks=[hook], **OFF), model, 1)
+    assert EventAccumulator(str(tmp_path)).Reload().Scalars("learning_rate")[0].value == 0.5
+
+
+def test_a_recorded_rate_of_several_numbers_is_an_error_that_says_so(model, tmp_path):
+    rates = tf.compat.v1.placeholder_with_default([0.5, 0.25], None)
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.LearningRateHook(rates, every_steps=1)], **OFF)
+    with pytest.raises(ValueError, match=r"LearningRateHook: .* of shape \(2,\): learning_rate"):
+        train(sv, model, 1)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import hooks
+from hookrun import events, hooks
 from hookrun.testing import FakeClock, run_steps
 
 
@@ -46,6 +46,16 @@ def test_it_goes_by_its_own_clock(logged):
     hook = hooks.LoggingHook({"loss": "loss:0"}, every_secs=10, clock=clock)
     run_steps(hook, 9, values=[{"loss": 0.5}] * 9, clock=clock, secs_per_step=4)
     assert [line.partition(":")[0] for line in logged()] == ["step 3", "step 6", "step 9"]
+
+
+def test_a_step_that_comes_after_one_that_followed_it_has_no_rate(logged):
+    """As where several threads train."""
+    clock = FakeClock()
+    hook = hooks.LoggingHook({}, every_steps=1, clock=clock)
+    for step in (10, 9, 11):
+        clock.advance(2)
+        hook.on_step(None, events.Step(step, None, None))
+    assert logged() == ["step 10: (5 steps/s)", "step 9: (the step went back)", "step 11: (1 steps/s)"]
 
 
 def test_values_are_those_of_the_step_and_arrays_are_on_one_line(model, logged):

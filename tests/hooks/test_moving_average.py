@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import hooks
+from hookrun import events, hooks
 
 BOUND_SECS = 30.0
 
@@ -55,6 +55,30 @@ def test_the_averages_follow_the_weights_after_each_step_and_are_swapped_in_for_
             assert first_weight(sess, model) == weights[-1]
     np.testing.assert_allclose(averages, expected_averages(weights, 0.5), rtol=1e-5)
     np.testing.assert_allclose(weights, 1 - 0.8 ** np.arange(1, 7), rtol=1e-5)  # as without the hook
+
+
+@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16, tf.float32, tf.float64])
+@pytest.mark.parametrize("counts", [False, True])
+def test_averages_of_any_type_follow_in_small_steps(dtype, counts, tmp_path):
+    if counts:
+        tf.compat.v1.train.get_or_create_global_step()
+    weight = tf.compat.v1.get_variable("weight", initializer=tf.constant(2.0, dtype))
+    hook = hooks.MovingAverageHook(0.999)
+    sv = hookrun.Supervisor(hooks=[hook])
+    with sv.managed_session() as sess:
+        if counts:
+            sv.global_step.load(100_000, sess)
+        weight.load(1.0, sess)
+        for _ in range(1000):
+            hook.on_step(sv, events.Step(1, sess, None))
+        expected = 1 + 0.999**1000
+        average = next(v for v in tf.compat.v1.global_variables() if v.op.name.startswith("weight/"))
+        assert sess.run(average) == pytest.approx(expected, rel=1e-5)
+        with hook.swapped_in(sess):
+            assert float(sess.run(weight)) == pytest.approx(expected, rel=2**-8)
+        assert float(sess.run(weight)) == 1.0
+        saved = tf.train.load_variable(hook.save(sess, str(tmp_path / "averaged")), "weight")
+        assert saved.dtype == dtype and float(saved) == pytest.approx(expected, rel=2**-8)
 
 
 def test_the_other_hooks_of_a_step_find_the_averages_updated_and_evaluate_with_them(model):

@@ -129,6 +129,26 @@ def test_a_save_of_the_timer_that_waits_for_the_step_saves_nothing(
     assert step <= 2 and np.isfinite(weight)
 
 
+@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16, tf.int8, tf.bool, tf.complex64])
+def test_tensors_of_any_type_of_numbers_and_any_shape_are_looked_at(model, dtype):
+    tensor = tf.cast(tf.ones([2, 3]), dtype)
+    with hookrun.Supervisor(hooks=[hooks.NanGuardHook(tensor)]).managed_session() as sess:
+        sess.run(model.train_op)
+
+
+def test_of_a_sparse_gradient_the_values_are_looked_at(model):
+    gradient = tf.IndexedSlices(tf.constant([1.0, float("nan")]), tf.constant([0, 2]), tf.constant([3]))
+    sv = hookrun.Supervisor(hooks=[hooks.NanGuardHook(gradient)])
+    with pytest.raises(FloatingPointError, match="not finite at step 1: Const"):
+        with sv.managed_session() as sess:
+            sess.run(model.train_op)
+
+
+def test_tensors_of_text_are_refused(graph):
+    with pytest.raises(TypeError, match="tensors must be of numbers, not of string: <tf.Tensor"):
+        hooks.NanGuardHook(tf.constant("text"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

@@ -22,6 +22,7 @@ import os, signal, sys, threading
 import tensorflow as tf
 import hookrun
 from hookrun import hooks, signals
+from hookrun.testing import FakeClock
 
 def say(what):
     print(what, flush=True)
@@ -145,11 +146,13 @@ with sv.managed_session() as sess:
         process = program("""
 class Hangs(hooks.Hook):
     def on_stop(self, supervisor, event):
+        clock.advance(0.5)
         say("hangs")
         threading.Event().wait()
 
+clock = FakeClock()
 train_op = step_that(None, at=-1)
-sv = supervisor(Hangs())
+sv = supervisor(Hangs(), hook=hooks.PreemptionHook(clock=clock))
 with sv.managed_session() as sess:
     sess.run(train_op)
     say("training")
@@ -161,6 +164,78 @@ with sv.managed_session() as sess:
         hear(process, "hangs")
         process.send_signal(second)
         assert process.wait(10) == -second
+
+    def test_what_comes_within_half_a_second_is_one_signal_for_the_programs_handler_too(
+        self, program, tmp_path
+    ):
+        process = program("""
+calls = []
+signal.signal(signal.SIGTERM, lambda *_: calls.append(1))
+clock = FakeClock()
+train_op = step_that(None, at=-1)
+sv = supervisor(hook=hooks.PreemptionHook(clock=clock))
+with sv.managed_session() as sess:
+    for _ in range(3):
+        sess.run(train_op)
+    os.kill(os.getpid(), signal.SIGTERM)
+    sv.wait_for_stop()
+    clock.advance(0.49)
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    say(f"goes on, {len(calls)} call")
+    sess.run(train_op)
+""")
+        hear(process, "goes on, 1 call")
+        assert process.wait(60) == 143
+        assert newest_checkpoint(tmp_path) == "model.ckpt-3"
+
+    def test_what_is_one_signal_with_that_of_the_end_does_not_come_after_it(self, program, tmp_path):
+        process = program("""
+class SignalledAtTheEnd(hooks.Hook):
+    priority = 1999
+
+    def on_stop(self, supervisor, event):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+def wait(secs):
+    say(f"waits for {secs:.2f} s")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+hooks.preemption.time.sleep = wait
+clock = FakeClock()
+train_op = step_that(None, at=-1)
+sv = supervisor(SignalledAtTheEnd(), hook=hooks.PreemptionHook(clock=clock))
+with sv.managed_session() as sess:
+    sess.run(train_op)
+""")
+        hear(process, "waits for 0.50 s")
+        assert process.wait(60) == 143
+        assert newest_checkpoint(tmp_path) == "model.ckpt-1"
+
+    def test_a_second_signal_does_not_wait_for_what_the_first_does(self, program):
+        process = program("""
+import logging
+
+class Hangs(logging.Handler):
+    def emit(self, record):
+        clock.advance(0.5)
+        say("hangs")
+        threading.Event().wait()
+
+logging.getLogger("hookrun.hooks.preemption").addHandler(Hangs())
+clock = FakeClock()
+train_op = step_that(None, at=-1)
+sv = supervisor(hook=hooks.PreemptionHook(clock=clock))
+with sv.managed_session() as sess:
+    say("training")
+    while True:
+        sess.run(train_op)
+""")
+        hear(process, "training")
+        process.terminate()
+        hear(process, "hangs")
+        process.terminate()
+        assert process.wait(10) == -signal.SIGTERM
 
     BLOCKED = """
 empty = tf.compat.v1.FIFOQueue(1, tf.int64, shapes=[()])
@@ -174,10 +249,12 @@ with tf.control_dependencies([tf.compat.v1.py_func(wait, [], [])]):
 with tf.control_dependencies([trigger]):
     taken = empty.dequeue()
 train_op = tf.compat.v1.assign_add(step, taken)
-sv = supervisor()
+clock = FakeClock()
+sv = supervisor(hook=hooks.PreemptionHook(clock=clock))
 
 def watch():
     sv.wait_for_stop()
+    clock.advance(0.5)
     say("should stop")
     THEN
 

@@ -38,6 +38,14 @@ class TestLines:
         ]
         assert lines(2, num_steps=4, every_steps=2, logdir=tmp_path)[0].startswith("75% 6/8 [00:01<00:01")
 
+    def test_show_no_end_where_the_session_starts_behind_it(self, tmp_path):
+        lines(30, last_step=40, every_steps=30, logdir=tmp_path)
+        told = lines(4, last_step=20, every_steps=2, logdir=tmp_path)
+        assert told == [
+            "32 steps [00:01,  2.00 steps/s, loss 0.5]",
+            "34 steps [00:02,  2.00 steps/s, loss 0.25]",
+        ]
+
     def test_tell_the_share_of_the_time_with_the_step(self):
         assert lines(4, secs=8, secs_per_step=2, every_steps=2) == [
             "50% 4/8 s [00:04<00:04, step 2, loss 0.5]",

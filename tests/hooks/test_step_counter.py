@@ -6,15 +6,15 @@ import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import hooks, signals
+from hookrun import events, hooks, signals
 from hookrun.hooks.step_counter import HOOK_TIMES
 from hookrun.testing import FakeClock
 
 
-def rates(events):
+def rates(read):
     return [
         (e.step, value.simple_value)
-        for e in events
+        for e in read
         for value in e.summary.value
         if value.tag == "global_step/sec"
     ]
@@ -29,6 +29,18 @@ def test_it_writes_the_steps_per_second_since_the_last_time(model, tmp_path, rea
             clock.advance(0.5 if i < 5 else 0.1)
             sess.run(model.train_op)
     assert rates(read_events(tmp_path)) == [(5, 2.0), (10, 10.0)]
+
+
+def test_it_writes_no_rate_where_the_step_went_back(model, tmp_path, read_events):
+    clock = FakeClock()
+    counter = hooks.StepCounterHook(clock=clock)
+    sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, hooks=[counter, hooks.SummaryHook()])
+    with sv.managed_session() as sess:
+        for step in (10, 4, 6):
+            clock.advance(2.0)
+            model.global_step.load(step, sess)
+            sv.send(signals.summary_due, events.SummaryDue(sess))
+    assert rates(read_events(tmp_path)) == [(10, 5.0), (6, 1.0)]
 
 
 def test_no_time_at_all_is_infinitely_fast(model, tmp_path, read_events):
@@ -46,10 +58,10 @@ def test_without_a_global_step_it_is_an_error_that_says_so(graph, tmp_path):
         pytest.fail("the block must not be entered")
 
 
-def hook_times(events):
+def hook_times(read):
     return [
         tf.make_ndarray(value.tensor).item().decode()
-        for e in events
+        for e in read
         for value in e.summary.value
         if value.tag == HOOK_TIMES
     ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections
 import enum
+import json
 
+import crc32c
 import numpy as np
 import pytest
 
@@ -14,13 +16,22 @@ from hookrun.runtime.hook_state import HookState, collect, load, read, write
 from hookrun.triggers import schedule
 
 STATE = HookState(
-    metrics={"loss": 0.5}, hooks={"EarlyStopping": {"best": 0.5, "patience": 3}}, triggers={"Report": {}}
+    metrics={"loss": 0.5},
+    hooks={"EarlyStopping": {"best": 0.5, "patience": 3}},
+    triggers={"Report": {}},
+    times_reported={"loss": 3},
 )
 
 
 def test_what_was_written_is_read_back(tmp_path):
     write(tmp_path / "state", STATE)
     assert read(tmp_path / "state") == STATE
+
+
+def test_a_file_of_an_older_version_has_no_count_of_reports(tmp_path):
+    text = json.dumps({"metrics": {"loss": 0.5}, "hooks": {}, "triggers": {}})
+    (tmp_path / "state").write_text(json.dumps({"crc32c": crc32c.crc32c(text.encode()), "state": text}))
+    assert read(tmp_path / "state") == HookState({"loss": 0.5}, times_reported={})
 
 
 def test_numbers_that_are_no_numbers_survive(tmp_path):

@@ -214,6 +214,16 @@ def test_the_console_shows_a_line_for_each_summary(capsys):
     assert stream.getvalue() == "step 3: lr 0.5\n"
 
 
+@pytest.mark.parametrize(("value", "error"), [([1.0, 2.0], ValueError), ("0.5", TypeError)])
+def test_what_is_not_one_number_is_refused_by_its_tag(value, error):
+    with pytest.raises(error, match=r"scalar .*per_class"):
+        Recording().add_scalar("per_class", value)
+    tensor = tf1.Summary.Value(tag="per_class", tensor=tf.make_tensor_proto(value))
+    tensor.metadata.plugin_data.plugin_name = "scalars"
+    with pytest.raises(error, match=r"scalar .*per_class"):
+        Recording().add_summary(tf1.Summary(value=[tensor]))
+
+
 def test_eight_threads_at_once_tear_no_line(tmp_path):
     sink = JSONLWriter(tmp_path / "metrics.jsonl")
 
