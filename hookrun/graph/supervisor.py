@@ -488,20 +488,22 @@ class Supervisor(Bus):
             tf.errors.InvalidArgumentError: If a variable has another shape or type there than in the graph.
           Exception: What the saver or a hook raised; the training is stopped then, and nothing is saved.
         """
-        prefix = os.fspath(checkpoint)
-        if self.saver is None or sess is not self._session:
+        prefix, session = os.fspath(checkpoint), self._session
+        if self.saver is None or session is None or sess is not session:
             needed = "a saver" if self.saver is None else "the session of the training"
             raise ValueError(f"restore needs {needed}: {prefix} is not restored")
         state = restore.readable_state(prefix)
         check_shapes(self._graph, self.saver, prefix)
         with self.between_steps(), self._graph.as_default():
-            self._session.catch_up()
-            last_step = self._session.last_step
+            session.catch_up()
+            last_step = session.last_step
             try:
                 with self._run_hooks.unseen():
                     self.saver.restore(sess, prefix)
-                step = self.read_global_step(sess)
-                self._go_on_from(self._session, last_step if step is None else step, last_step, prefix, state)
+                read = self.read_global_step(sess)
+                step = last_step if read is None else read
+                session.go_on_from(step)
+                self._go_on_from(session, step, last_step, prefix, state)
             except Exception as error:
                 self._coord.fail(error)
                 raise
@@ -516,9 +518,8 @@ class Supervisor(Bus):
     ) -> None:
         """The model is that of `step` now, not that of the last one: tell all that count steps."""
         state = state or HookState()
-        session.go_on_from(step)
         self._metrics = dict(state.metrics)
-        self._restart_schedules(step)
+        self._restart_schedules(session)
         if self._summary_writer is not None and step < last_step:  # TensorBoard drops what was given up
             log = tf.compat.v1.SessionLog(
                 status=tf.compat.v1.SessionLog.START, msg=f"back from step {last_step} to {step}"
@@ -529,9 +530,9 @@ class Supervisor(Bus):
         if state:
             hook_state.load(self.hooks, state)
 
-    def _restart_schedules(self, step: int) -> None:
+    def _restart_schedules(self, session: ManagedSession) -> None:
         for subscription in tuple(self._subscriptions):
-            subscription.go_on_from(step)
+            subscription.go_on_from(session)
 
     @property
     def metrics(self) -> dict[str, float]:
