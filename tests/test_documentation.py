@@ -205,7 +205,8 @@ def test_the_lines_of_the_table_of_hooks_make_them(model, monkeypatch, tmp_path)
 THREADS = {
     "that of `Supervisor(...)`": {"makes"},
     "the one that asks for the session": {"asks"},
-    "the same": {"asks"},
+    "the same; the one that calls `restore`": {"asks", "restores"},
+    "the one that calls `restore`; else that of the next training step": {"restores", "trains"},
     "the one that runs": {"trains"},
     "the one that ran the step": {"trains"},
     "`hookrun-summary-timer`; the step's for `save_summaries_steps`": {"hookrun-summary-timer", "trains"},
@@ -254,11 +255,16 @@ def test_the_table_of_threads_tells_on_which_each_method_is_called(model, graph,
         save_model_steps=2,
         hooks=[everywhere()],
     )
-    for _ in range(2):  # the second session is restored
+    for restored_from in (None, str(tmp_path / "model.ckpt-3")):
         sess = on_a_thread("asks", sv.prepare_or_wait_for_session)
         wait_until(called["on_summary_due"]["hookrun-summary-timer"])
         wait_until(called["on_checkpoint_saving"]["hookrun-checkpoint-timer"])
         for _ in range(3):
+            on_a_thread("trains", sess.run, fetches=model.train_op)
+        if restored_from is not None:
+            on_a_thread("restores", sv.restore, sess=sess, checkpoint=restored_from)
+            on_a_thread("trains", sess.run, fetches=model.train_op)
+            on_a_thread("trains", sv.saver.restore, sess=sess, save_path=restored_from)
             on_a_thread("trains", sess.run, fetches=model.train_op)
         on_a_thread("ends", sv.stop)
         sess.close()

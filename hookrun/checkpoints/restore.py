@@ -181,8 +181,8 @@ def readable_state(prefix: str) -> HookState:
       ValueError: If there is none.
       tf.errors.DataLossError: If it is damaged.
     """
-    if not tf.compat.v1.train.checkpoint_exists(prefix):
-        raise ValueError(f"there is no checkpoint {prefix}")
+    if not _exists(prefix):
+        raise ValueError(f"there is no checkpoint {prefix}: {_check_files(prefix)}")
     reason = verify(prefix)
     if reason is not None:
         raise tf.errors.DataLossError(None, None, f"The checkpoint {prefix} is not restored: {reason}")

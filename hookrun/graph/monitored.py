@@ -156,8 +156,9 @@ class _MonitoredRuntime(GraphRuntime):
         self._sets_step = plan is None or plan.sets_step
         listeners = steps.listeners() if plan is not None and plan.step_ops else None
         if plan is not None and listeners is not None:
+            before = steps.last_step
             variant = plan.variant(listeners.riders(steps.expected_step()))
-            self._told = listeners, variant, steps.last_step
+            self._told = listeners, variant, before
             wanted = variant.parts
         if self._run_hooks.present:
             with self._run_hooks.unseen():

@@ -146,10 +146,10 @@ class ManagedSession(tf.compat.v1.Session):
                     results = after(results)
                 steps.count()
                 return results
+            before = steps.last_step
             riders = (
                 listeners.riders(steps.expected_step()) if listeners.are_scheduled else listeners.fetching
             )
-            before = steps.last_step
             try:
                 known_riders, variant = plan.latest
                 if known_riders is not riders:

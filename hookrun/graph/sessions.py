@@ -237,20 +237,22 @@ class GraphSessions(GraphRuntime):
             tf.errors.InvalidArgumentError: If a variable has another shape or type there than in the graph.
           Exception: What the saver or a hook raised; the training is stopped then, and nothing is saved.
         """
-        prefix = os.fspath(checkpoint)
-        if self._ops.saver is None or sess is not self._session:
+        prefix, session = os.fspath(checkpoint), self._session
+        if self._ops.saver is None or session is None or sess is not session:
             needed = "a saver" if self._ops.saver is None else "the session of the training"
             raise ValueError(f"restore needs {needed}: {prefix} is not restored")
         state = restore.readable_state(prefix)
         check_shapes(self._graph, self._ops.saver, prefix)
         with self.between_steps(), self._graph.as_default():
-            self._session.catch_up()
-            last_step = self._session.last_step
+            session.catch_up()
+            last_step = session.last_step
             try:
                 with self._run_hooks.unseen():
                     self._ops.saver.restore(sess, prefix)
-                step = self.read_global_step(sess)
-                self._go_on_from(last_step if step is None else step, last_step, prefix, state)
+                read = self.read_global_step(sess)
+                step = last_step if read is None else read
+                session.go_on_from(step)
+                self._go_on_from(step, last_step, prefix, state)
             except Exception as error:
                 self._coord.fail(error)
                 raise

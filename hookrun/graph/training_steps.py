@@ -65,7 +65,6 @@ class TrainingSteps:
         self.has_written = False
         """True after a run that may have written the model, until `model_version` is asked."""
         self._model_version = 0
-        self._schedules_to_restart = False
         self._is_behind = False
         self._increment: int | None = None
         self._call_each = signals.step.call_each
@@ -115,31 +114,27 @@ class TrainingSteps:
             return
         with self.gate:
             self.step_was_set = False
+            before = self.last_step
             step = self._runtime.read_global_step(session)
-            last_step = self.last_step
-            if step is not None and step < last_step:
-                self._runtime._go_on_from(step, last_step)
-            elif self._schedules_to_restart:
-                self._schedules_to_restart = False
-                self._runtime._restart_schedules(last_step)
+            if step is not None and step < before:
+                self._go_back(session, step, before)
 
     def go_on_from(self, step: int) -> None:
-        """The training goes on from `step`, which is another one than the last."""
+        """The training goes on from `step`, which may be an earlier one."""
         with self._lock:
             self.last_step = step
-        # Those who are being told of an earlier step yet ask their schedules for it.
-        self._schedules_to_restart = self.step_was_set = True
 
-    def _went_back(self, session: Any, step: int, before: int) -> None:
-        """A training step that began at the step `before` has a lower number."""
+    def _go_back(self, session: Any, begin: int, before: int) -> None:
+        """The training goes on from the step `begin`: seen by one who saw the step `before` earlier."""
         with self._lock:
             last_step = self.last_step
             is_told = last_step < before
             if not is_told:
-                self.last_step = begin = max(0, step - (self._increment or 1))
-        if not is_told:
+                self.last_step = begin
+        if is_told:  # what rides in the step that saw it was chosen before that
+            self._runtime._restart_schedules()
+        else:
             self._runtime._go_on_from(begin, last_step)
-        self._advance(step)
 
     def listeners(self) -> Listeners | None:
         """Those who hear of training steps; None when nobody does."""
@@ -227,7 +222,8 @@ class TrainingSteps:
         if step > self.last_step:
             self._advance(step)
         elif step < before:
-            self._went_back(session, step, before)
+            self._go_back(session, max(0, step - (self._increment or 1)), before)
+            self._advance(step)
         known, calls, without_values = variant.calls
         if known is not listeners:
             _, calls, without_values = variant.resolve_calls(listeners)
@@ -244,6 +240,8 @@ class TrainingSteps:
             )
         else:
             failures = self._call_each(self._runtime, calls, listeners.state, told, self.coord.fail)
+        if self.last_step < step:  # one that was told, or another thread, went back
+            self._runtime._restart_schedules()
         if failures is not signals.NO_FAILURES:
             _, interrupt = failures  # an error is raised by the next step
             if interrupt is not None:

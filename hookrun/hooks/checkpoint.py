@@ -164,7 +164,7 @@ class CheckpointHook(Hook):
                 self._saved_step, self._saved_version = event.global_step, version
         except _STORAGE_ERRORS as error:
             _logger.error(
-                "The state file does not name what was restored until the next save: %s",
+                "What was given up is the newest until the next save: %s",
                 error,
                 exc_info=error,
             )
@@ -193,10 +193,11 @@ class CheckpointHook(Hook):
         # One that is told of a checkpoint may train: what the writer's own thread saves comes after the rest.
         waits = threading.get_ident() != self._writer_thread
         while True:
-            if self._pending is not None and waits:
+            pending = self._pending
+            if pending is not None and waits:
                 with supervisor.step_suspended() as free:  # who is told of that save may wait for this step
-                    futures.wait([self._pending], None if free else _PATIENCE_SECS)
-                if not self._pending.done():
+                    futures.wait([pending], None if free else _PATIENCE_SECS)
+                if not pending.done():
                     _logger.warning("The model is not saved inside between_steps: the save before goes on")
                     return
             with supervisor.between_steps(_PATIENCE_SECS) as in_time:

@@ -384,9 +384,8 @@ class Runtime(Bus):
     ) -> None:
         """The model is that of `step` now, not that of the last one: tell all that count steps."""
         state = state or HookState()
-        self._session.go_on_from(step)
         self._metrics.restore(state.metrics, state.times_reported)
-        self._restart_schedules(step)
+        self._restart_schedules()
         if step < last_step:  # TensorBoard drops what was given up
             self._event_log.mark("START", step + 1, msg=f"back from step {last_step} to {step}")
         _logger.info("The training goes on from step %d; its last one was %d", step, last_step)
@@ -395,9 +394,9 @@ class Runtime(Bus):
         if state:
             hook_state.load(self.hooks, state)
 
-    def _restart_schedules(self, step: int) -> None:
+    def _restart_schedules(self) -> None:
         for subscription in tuple(self._subscriptions):
-            subscription.go_on_from(step)
+            subscription.go_on_from(self._session)
 
     def _connect(self, subscription: Subscription, owner: object) -> None:
         """Connect a receiver; during a session its schedule starts now, and its timer if it needs one."""

@@ -155,12 +155,12 @@ class Subscription:
         if self.trigger is not None:
             self.trigger.start(step)
 
-    def go_on_from(self, step: int) -> None:
-        """The training goes on from `step`, which is another one than the last: so does the schedule."""
-        with self._lock:
+    def go_on_from(self, session: Any) -> None:
+        """The training went back to the `last_step` of `session`: so does the schedule."""
+        with self._lock:  # what a step asks in between is of that step or later
             self._missed = False
             if self.trigger is not None:
-                self.trigger.go_on_from(step)
+                self.trigger.go_on_from(session.last_step)
 
     def due(self, step: int) -> bool:
         """True when the receiver is to be called at `step`. Asked once per step, on any thread."""

@@ -6,14 +6,15 @@ import os
 import resource
 import threading
 from concurrent import futures
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import hookrun
-from hookrun import hooks, signals, triggers
-from hookrun.checkpoints import directory
+from hookrun import events, hooks, signals, triggers
+from hookrun.checkpoints import directory, restore
 from hookrun.hooks.retention import BestN, LatestN
 from hookrun.runtime import hook_state
 
@@ -621,3 +622,263 @@ def test_an_interrupt_while_a_save_is_handed_over_does_not_hold_up_the_end(model
         monkeypatch.setattr(futures.ThreadPoolExecutor, "submit", submit)
         sess.run(model.train_op)
     assert (tmp_path / "model.ckpt-1.index").exists()
+
+
+class TestGoingBack:
+    """The training goes back to an older checkpoint within its session."""
+
+    @pytest.fixture(params=["restore", "saver"])
+    def go_back(self, request):
+        def go_back(sv, sess, step):
+            restore = sv.restore if request.param == "restore" else sv.saver.restore
+            restore(sess, f"{sv.save_path}-{step}")
+
+        return go_back
+
+    def named(self, tmp_path):
+        state = tf.train.get_checkpoint_state(str(tmp_path))
+        paths = [state.model_checkpoint_path, *state.all_model_checkpoint_paths]
+        return [int(path.rpartition("-")[2]) for path in paths]
+
+    @pytest.mark.parametrize("background", [True, False])
+    def test_steps_that_come_again_are_saved_again_and_the_newest_is_of_the_new_line(
+        self, model, tmp_path, background, go_back
+    ):
+        saved = []
+        hook = hooks.CheckpointHook(every_steps=10, keep=LatestN(None), background=background)
+        sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook], **NEVER)
+        sv.on(signals.checkpoint_saved, lambda _, event: saved.append(event.global_step))
+        with sv.managed_session() as sess:
+            for _ in range(35):
+                sess.run(model.train_op)
+            go_back(sv, sess, 10)
+            for _ in range(25):
+                sess.run(model.train_op)
+        assert saved == [10, 20, 30, 20, 30, 35]
+        assert self.named(tmp_path) == [35, 10, 20, 30, 35]
+
+    def test_those_that_were_given_up_go_first(self, model, tmp_path, go_back):
+        hook = hooks.CheckpointHook(every_steps=10, keep=LatestN(4), background=False)
+        sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook], **NEVER)
+        with sv.managed_session() as sess:
+            for _ in range(60):
+                sess.run(model.train_op)
+            assert self.named(tmp_path) == [60, 30, 40, 50, 60]
+            go_back(sv, sess, 40)
+            sess.run(model.train_op)
+            assert self.named(tmp_path) == [40, 50, 60, 30, 40]
+            go_back(sv, sess, 40)  # again, from a step that was not saved
+            for _ in range(5):
+                sess.run(model.train_op)
+        assert self.named(tmp_path) == [45, 60, 30, 40, 45]
+        assert steps_saved(tmp_path) == [30, 40, 45, 60]
+
+    @pytest.mark.parametrize("max_to_keep", [1, 5, None])
+    def test_a_run_after_it_begins_where_this_one_was(self, model, tmp_path, max_to_keep, go_back):
+        saver = tf.compat.v1.train.Saver(max_to_keep=max_to_keep)
+        hook = hooks.CheckpointHook(at_steps=[10, 20], background=False)
+        sv = hookrun.Supervisor(logdir=tmp_path, saver=saver, hooks=[hook], **NEVER)
+        copy = tmp_path / "kept"
+        with sv.managed_session() as sess:
+            for _ in range(10):
+                sess.run(model.train_op)
+            saver.save(sess, str(copy), global_step=10, write_state=False)
+            for _ in range(15):
+                sess.run(model.train_op)
+            if max_to_keep == 1:  # it is gone, and was kept under another name
+                sv.restore(sess, f"{copy}-10")
+            else:
+                go_back(sv, sess, 10)
+            for _ in range(8):
+                sess.run(model.train_op)
+            expected = 20 if max_to_keep == 1 else 10  # there is no other
+            assert restore.newest_intact(sv.save_path).endswith(f"-{expected}")
+        assert restore.newest_intact(sv.save_path).endswith("-18")
+
+    def test_what_is_restored_is_named_at_once_and_not_saved_again(self, model, tmp_path):
+        saved = []
+        hook = hooks.CheckpointHook(every_steps=10, background=False)
+        sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook], **NEVER)
+        with sv.managed_session() as sess:
+            for _ in range(35):
+                sess.run(model.train_op)
+            sv.on(signals.checkpoint_saved, lambda _, event: saved.append(event.global_step))
+            sv.restore(sess, f"{sv.save_path}-20")
+            assert self.named(tmp_path)[0] == 20
+        assert saved == [] and self.named(tmp_path)[0] == 20
+
+    def test_one_that_is_being_written_meanwhile_does_not_become_the_newest(
+        self, model, tmp_path, monkeypatch, wait_until
+    ):
+        writing, go_on = threading.Event(), threading.Event()
+        add = directory.CheckpointDirectory.add
+
+        def slow(self, save, state):
+            if writing.is_set():
+                return add(self, save, state)
+            writing.set()
+            wait_until(go_on)
+            return add(self, save, state)
+
+        sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.CheckpointHook(at_steps=[10, 20])], **NEVER)
+        saved = []
+        sv.on(signals.checkpoint_saved, lambda _, event: saved.append(event.global_step))
+        with sv.managed_session() as sess:
+            for _ in range(10):
+                sess.run(model.train_op)
+            futures.wait([sv.hooks[0]._pending])
+            monkeypatch.setattr(directory.CheckpointDirectory, "add", slow)
+            for _ in range(10):
+                sess.run(model.train_op)
+            wait_until(writing)
+            sv.restore(sess, f"{sv.save_path}-10")
+            go_on.set()
+            futures.wait([sv.hooks[0]._pending])
+            assert self.named(tmp_path) == [10, 20, 10]
+            for _ in range(10):
+                sess.run(model.train_op)
+        assert saved == [10, 20, 20] and self.named(tmp_path) == [20, 10, 20]
+
+    def test_one_that_is_told_of_a_checkpoint_may_go_back(self, model, tmp_path):
+        back = []
+
+        def told(sv, event):
+            if event.global_step == 20 and not back:
+                sv.restore(event.session, f"{sv.save_path}-10")
+                back.append(threading.current_thread().name)
+
+        sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.CheckpointHook(every_steps=10)], **NEVER)
+        sv.on(signals.checkpoint_saved, told)
+        with sv.managed_session() as sess:
+            while sess.last_step < 20:
+                sess.run(model.train_op)
+            while not back:
+                sess.run(model.train_op)
+            while sess.last_step < 25:
+                sess.run(model.train_op)
+            last_step = sess.last_step
+        assert back == ["hookrun-checkpoint-writer_0"]
+        assert self.named(tmp_path)[0] == last_step
+
+    def test_a_save_by_time_of_a_step_that_was_saved_before_it_went_back(self, model, tmp_path):
+        """Nobody listens to `step`; only what is saved tells that it went back."""
+        sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.CheckpointHook(background=False)], **NEVER)
+        saved = []
+        sv.on(signals.checkpoint_saved, lambda _, event: saved.append(event.global_step))
+        with sv.managed_session() as sess:
+
+            def save():
+                sv.send(signals.checkpoint_due, events.CheckpointDue(sess))
+
+            for _ in range(2):
+                sess.run(model.train_op)
+                save()
+            sv.saver.restore(sess, f"{sv.save_path}-1")
+            save()
+            sess.run(model.train_op)
+            save()
+            save()
+        assert saved == [1, 2, 1, 2]
+
+    def test_a_state_file_that_cannot_be_written_costs_that_alone(self, model, tmp_path, monkeypatch, caplog):
+        sv = hookrun.Supervisor(
+            logdir=tmp_path, hooks=[hooks.CheckpointHook(every_steps=10, background=False)], **NEVER
+        )
+        with sv.managed_session() as sess:
+            for _ in range(20):
+                sess.run(model.train_op)
+
+            def full(*_):
+                raise OSError("disk full")
+
+            with monkeypatch.context() as patched:
+                patched.setattr(directory.CheckpointDirectory, "_write_state_file", full)
+                sv.restore(sess, f"{sv.save_path}-10")
+            sess.run(model.train_op)
+        assert self.named(tmp_path)[0] == 11
+        assert "What was given up is the newest until the next save: disk full" in errors(caplog)
+
+
+class TestModelThatNobodyWrites:
+    @pytest.fixture(params=[True, False], ids=["global step", "no global step"])
+    def build(self, request):
+        def build():
+            v1 = tf.compat.v1
+            if request.param:
+                v1.train.get_or_create_global_step()
+            v = v1.get_variable("v", [], initializer=v1.zeros_initializer(), trainable=False)
+            local = v1.get_local_variable("local", [], initializer=v1.zeros_initializer())
+            write = v1.assign_add(v, 1.0).op
+            with tf.control_dependencies([write]):
+                written = tf.constant(1.0) + 1.0
+            return SimpleNamespace(
+                write=write,
+                written=written,
+                init=v1.global_variables_initializer(),
+                count=v1.assign_add(local, 1.0),
+                read=v + 1.0,
+                local=local,
+            )
+
+        return build
+
+    def saves(self, tmp_path, model, runs, saver=None):
+        """How often the model is saved: when it is due, when it is due after `runs`, and at the end."""
+        hook = hooks.CheckpointHook(background=False)
+        saver = saver or tf.compat.v1.train.Saver()
+        sv = hookrun.Supervisor(logdir=tmp_path, saver=saver, hooks=[hook], **NEVER)
+        saved = []
+        sv.on(signals.checkpoint_saved, lambda *_: saved.append(None))
+        with sv.managed_session() as sess:
+            sv.send(signals.checkpoint_due, events.CheckpointDue(sess))
+            runs(sv, sess, model)
+            sv.send(signals.checkpoint_due, events.CheckpointDue(sess))
+        return len(saved)
+
+    def test_is_saved_once_and_not_again_by_the_next_run(self, build, tmp_path):
+        def reads(sv, sess, model):
+            sess.run([model.read, model.count])
+            sess.make_callable(model.read)()
+            sv.run_without_hooks(sess, model.read)
+
+        for expected in (1, 0):
+            with tf.Graph().as_default():
+                assert self.saves(tmp_path, build(), reads) == expected
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            lambda sv, sess, model: sess.run(model.write),
+            lambda sv, sess, model: sess.run([model.read, model.write]),
+            lambda sv, sess, model: sess.run(model.init),
+            lambda sv, sess, model: sv.run_without_hooks(sess, model.write),
+            lambda sv, sess, model: sess.make_callable(model.write)(),
+            lambda sv, sess, model: sess.make_callable(model.write, feed_list=[])(),
+            lambda sv, sess, model: sess.partial_run(
+                sess.partial_run_setup([model.written], []), model.written
+            ),
+            lambda sv, sess, model: sv.saver.restore(sess, tf.train.latest_checkpoint(sv.logdir)),
+        ],
+        ids=[
+            "run",
+            "run of several",
+            "init",
+            "without hooks",
+            "callable",
+            "with feeds",
+            "partial",
+            "restore",
+        ],
+    )
+    def test_is_saved_again_after_whatever_may_write_it(self, build, tmp_path, write):
+        assert self.saves(tmp_path, build(), write) == 2
+
+    def test_is_saved_again_where_a_table_is_saved_with_it(self, build, tmp_path):
+        table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
+        insert = table.insert(tf.constant(["key"]), tf.constant([1], tf.int64))
+        assert self.saves(tmp_path, build(), lambda _, sess, model: sess.run(insert)) == 3
+
+    def test_is_saved_again_where_a_local_variable_is_saved_with_it(self, build, tmp_path):
+        model = build()
+        saver = tf.compat.v1.train.Saver([model.local])
+        assert self.saves(tmp_path, model, lambda _, sess, model: sess.run(model.count), saver) == 3
