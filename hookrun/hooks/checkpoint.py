@@ -18,6 +18,7 @@ from hookrun.checkpoints.retention import Policy
 from hookrun.graph.snapshots import Snapshots, can_snapshot, saves_as_tensorflow
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.hook_state import HookState
+from hookrun.runtime.waits import Wait, wait_for
 
 if TYPE_CHECKING:
     from hookrun.graph.session import ManagedSession
@@ -27,8 +28,9 @@ __all__ = ["CheckpointHook"]
 
 _logger = logging.getLogger(__name__)
 
-_PATIENCE_SECS = 30.0
-"""How long a save waits for a training step that blocks."""
+_PATIENCE_SECS, _LESS_PATIENCE_SECS, _PATIENCE_AT_END_SECS = 60.0, 1.0, 10.0
+"""How long a save waits for a moment without a step: at first, where there was none the last time, and at the
+end, when a step that waits for another one waits for ever."""
 
 _STORAGE_ERRORS = (
     OSError,
@@ -52,8 +54,11 @@ class CheckpointHook(Hook):
     between two steps, and written on a thread of their own while training goes on; a save that is due
     meanwhile waits for it. That takes the memory of one more copy of the variables. A model that cannot be
     taken so (see `hookrun.graph.snapshots.can_snapshot`) is written between two steps. The variables of a
-    parameter server change under the hands of other workers all the same. A step that blocks for more than
-    30 s is warned of and not waited for.
+    parameter server change under the hands of other workers all the same.
+
+    A save waits for a moment at which no step runs, and keeps none out for long that a running one may wait
+    for. Where no such moment comes in a minute (10 s at the end), a warning says so once per session, and
+    the model is saved in the middle of a step.
 
     A session that ends cleanly is saved once more, so that the newest checkpoint holds its last step; one
     that ends with an error is not, and nothing is saved once a hook or service has failed: a diverged model
@@ -120,9 +125,12 @@ class CheckpointHook(Hook):
             )
         self._saved_step = None if event.restored_from is None else event.global_step
         self._failures = 0
+        self._patience_secs = _PATIENCE_SECS
+        self._warned_of_step = False
         self._writer = futures.ThreadPoolExecutor(1, "hookrun-checkpoint-writer", self._remember_writer)
         self._writer_thread: int | None = None
         self._pending: futures.Future[None] | None = None  # done once written: who is told then may take long
+        self._told: futures.Future[None] | None = None  # done once those are told
         # Before any hook is stopped, as the other services end before that.
         self._at_stop = supervisor.on(
             signals.stop, self._end_writer, name=f"{self.name}._end_writer", priority=-math.inf
@@ -130,6 +138,9 @@ class CheckpointHook(Hook):
 
     def _remember_writer(self) -> None:
         self._writer_thread = threading.get_ident()
+
+    def _writer_threads(self) -> list[int]:
+        return [] if self._writer_thread is None else [self._writer_thread]
 
     def on_checkpoint_due(self, supervisor: Supervisor, event: events.CheckpointDue) -> None:
         if self.trigger is None:
@@ -148,6 +159,8 @@ class CheckpointHook(Hook):
 
     def _end_writer(self, supervisor: Supervisor, event: events.Stop) -> None:
         self._at_stop.remove()
+        if self._told is not None:
+            wait_for(self._told, Wait("end the saving of checkpoints", self._writer_threads))
         self._writer.shutdown()
         self._snapshots = None
         if self._failures:
@@ -167,18 +180,18 @@ class CheckpointHook(Hook):
         while True:
             if self._pending is not None and waits:
                 with supervisor.step_suspended() as free:  # who is told of that save may wait for this step
-                    futures.wait([self._pending], None if free else _PATIENCE_SECS)
-                if not self._pending.done():
+                    timeout_secs = None if free else _PATIENCE_SECS
+                    done = wait_for(self._pending, Wait("save the model", self._writer_threads, timeout_secs))
+                if not done:
                     _logger.warning("The model is not saved inside between_steps: the save before goes on")
                     return
-            with supervisor.between_steps(_PATIENCE_SECS) as in_time:
+            patience_secs = min(self._patience_secs, _PATIENCE_AT_END_SECS if at_end else math.inf)
+            with supervisor.between_steps(patience_secs) as in_time:
                 if self._pending is not None and waits and not self._pending.done():
                     continue  # another thread came first
+                self._patience_secs = _PATIENCE_SECS if in_time else _LESS_PATIENCE_SECS
                 if not in_time:
-                    _logger.warning(
-                        "A training step has not ended for %g s: the model is saved in the middle of it",
-                        _PATIENCE_SECS,
-                    )
+                    self._warn_of_step(patience_secs)
                 step = supervisor.read_global_step(session)
                 if supervisor.global_step_advances and step == self._saved_step:
                     return
@@ -198,7 +211,9 @@ class CheckpointHook(Hook):
                 if snapshots is not None:
                     save = functools.partial(snapshots.take().save, step=step)
                     written: futures.Future[None] = futures.Future()
-                    self._writer.submit(self._save_behind, supervisor, session, step, save, state, written)
+                    self._told = self._writer.submit(
+                        self._save_behind, supervisor, session, step, save, state, written
+                    )
                     self._pending = written  # only now: an interrupted `submit` may never call it
                     return
                 path = self._write(supervisor, session, step, state, at_end)
@@ -206,6 +221,16 @@ class CheckpointHook(Hook):
                     self._saved_step = step
             break
         self._announce(supervisor, session, step, path, state)
+
+    def _warn_of_step(self, secs: float) -> None:
+        if not self._warned_of_step:
+            self._warned_of_step = True
+            _logger.warning(
+                "For %g s there was no moment without a run that writes variables: the model is saved in the "
+                "middle of one, and so it will be from now on while that is so. A run that blocks for long, "
+                "and that a checkpoint need not wait for, is made with run_without_hooks or make_callable",
+                secs,
+            )
 
     def _state_to_save(self, supervisor: Supervisor, session: ManagedSession) -> HookState | None:
         """What is saved beside the model; None where a hook cannot tell, which ends the training."""
