@@ -15,7 +15,8 @@ import tensorflow as tf
 from hookrun import events, signals, triggers, writers
 from hookrun.checkpoints.directory import CheckpointDirectory, policy_of
 from hookrun.checkpoints.retention import Policy
-from hookrun.graph.snapshots import Snapshots, can_snapshot, saves_as_tensorflow
+from hookrun.graph.meta_graph import MetaGraph
+from hookrun.graph.snapshots import Snapshots, can_snapshot, save_with, saves_as_tensorflow
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.hook_state import HookState
 from hookrun.runtime.waits import Wait, wait_for
@@ -119,6 +120,7 @@ class CheckpointHook(Hook):
             self._directory = CheckpointDirectory(saver, supervisor.save_path, policy, event.restored_from)
             if self._background and can_snapshot(event.session, saver):
                 self._snapshots = Snapshots(event.session, saver)
+            self._meta_graph = MetaGraph(supervisor.graph, saver)
         elif self._keep is not None:
             raise ValueError(
                 f"keep needs a saver with the `save` of TensorFlow's, not a {type(saver).__name__}"
@@ -155,14 +157,14 @@ class CheckpointHook(Hook):
         if event.session.closed:
             _logger.warning("The session was closed before stop(): its last step is not saved")
             return
-        self._save(supervisor, event.session, None, at_end=True)
+        self._save(supervisor, event.session, self._snapshots, at_end=True)
+        self._snapshots = None
 
     def _end_writer(self, supervisor: Supervisor, event: events.Stop) -> None:
         self._at_stop.remove()
         if self._told is not None:
             wait_for(self._told, Wait("end the saving of checkpoints", self._writer_threads))
         self._writer.shutdown()
-        self._snapshots = None
         if self._failures:
             _logger.error(
                 "Checkpoints that could not be saved: %d; the last error: %s", self._failures, self._error
@@ -185,6 +187,10 @@ class CheckpointHook(Hook):
                 if not done:
                     _logger.warning("The model is not saved inside between_steps: the save before goes on")
                     return
+            if snapshots is not None and not snapshots.are_prepared:
+                if self._is_saved(supervisor, supervisor.read_global_step(session)):
+                    return
+                snapshots.prepare()
             patience_secs = min(self._patience_secs, _PATIENCE_AT_END_SECS if at_end else math.inf)
             with supervisor.between_steps(patience_secs) as in_time:
                 if self._pending is not None and waits and not self._pending.done():
@@ -193,7 +199,7 @@ class CheckpointHook(Hook):
                 if not in_time:
                     self._warn_of_step(patience_secs)
                 step = supervisor.read_global_step(session)
-                if supervisor.global_step_advances and step == self._saved_step:
+                if self._is_saved(supervisor, step):
                     return
                 if not at_end and _has_failed(supervisor):
                     return
@@ -208,7 +214,7 @@ class CheckpointHook(Hook):
                 state = self._state_to_save(supervisor, session)
                 if state is None:
                     return
-                if snapshots is not None:
+                if snapshots is not None and not at_end:
                     save = functools.partial(snapshots.take().save, step=step)
                     written: futures.Future[None] = futures.Future()
                     self._told = self._writer.submit(
@@ -216,7 +222,7 @@ class CheckpointHook(Hook):
                     )
                     self._pending = written  # only now: an interrupted `submit` may never call it
                     return
-                path = self._write(supervisor, session, step, state, at_end)
+                path = self._write(supervisor, session, snapshots, step, state, at_end)
                 if path is not None:
                     self._saved_step = step
             break
@@ -231,6 +237,9 @@ class CheckpointHook(Hook):
                 "and that a checkpoint need not wait for, is made with run_without_hooks or make_callable",
                 secs,
             )
+
+    def _is_saved(self, supervisor: Supervisor, step: int | None) -> bool:
+        return supervisor.global_step_advances and step == self._saved_step
 
     def _state_to_save(self, supervisor: Supervisor, session: ManagedSession) -> HookState | None:
         """What is saved beside the model; None where a hook cannot tell, which ends the training."""
@@ -277,18 +286,22 @@ class CheckpointHook(Hook):
         self,
         supervisor: Supervisor,
         session: ManagedSession,
+        snapshots: Snapshots | None,
         step: int | None,
         state: HookState,
         at_end: bool,
     ) -> str | None:
-        """Write the model itself, in the place of a snapshot of it."""
+        """Write the model between two steps, on the calling thread."""
         _logger.info("Saving checkpoint to path %s", supervisor.save_path)
-        save = functools.partial(supervisor.saver.save, session, global_step=step)
+        saver = supervisor.saver
         try:
             with supervisor.graph.as_default():  # on a program's own thread it is not
                 if self._directory is None:
-                    return save(supervisor.save_path)  # type: ignore[no-any-return]
-                return self._directory.add(functools.partial(save, write_state=False), state)
+                    return saver.save(session, supervisor.save_path, global_step=step)  # type: ignore[no-any-return]
+                if snapshots is not None:
+                    return self._directory.add(functools.partial(snapshots.take().save, step=step), state)
+                save = functools.partial(save_with, session, saver, self._meta_graph, step=step)
+                return self._directory.add(save, state)
         except _STORAGE_ERRORS as error:
             if at_end or self._directory is None:
                 raise
