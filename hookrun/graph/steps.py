@@ -12,6 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from hookrun.graph.walks import Descendants, ancestors
+
 __all__ = ["StepOps"]
 
 _SCOPE = "hookrun/"
@@ -67,6 +69,7 @@ class StepOps:
         self._reads: dict[Any, Any] = {
             op: _read_after(op, _tensor_of(global_step)) if readable else None for op in anchors
         }
+        self._to_steps = Descendants(graph, self._reads)
 
     def __bool__(self) -> bool:
         """False when no run can be a training step."""
@@ -93,7 +96,7 @@ class StepOps:
         """
         if not self._reads:
             return []
-        return [op for op in _ancestors(fetches, fed) if op in self._reads]
+        return [op for op in ancestors(fetches, fed, self._to_steps.ops()) if op in self._reads]
 
     def reads_of(self, step_ops: Iterable[Any]) -> list[Any] | None:
         """The reads of the global step to fetch in a run that reaches `step_ops`.
@@ -111,12 +114,12 @@ class StepOps:
 
         Local ones, which hold metrics, are none.
         """
-        return any(op in self._updates for op in _ancestors(fetches, fed))
+        return any(op in self._updates for op in ancestors(fetches, fed, self._to_updates.ops()))
 
     @staticmethod
     def unfed_placeholders(fetches: Iterable[Any], fed: Collection[int]) -> list[Any]:
         """The placeholders that running `fetches` needs a value for and that are not in `fed`."""
-        return [op for op in _ancestors(fetches, fed) if op.type == "Placeholder"]
+        return [op for op in ancestors(fetches, fed) if op.type == "Placeholder"]
 
     def _under_any_name(self, variables: Collection[Any]) -> Iterator[Any]:
         """The ops that make `variables`, or others that share them by name."""
@@ -132,6 +135,10 @@ class StepOps:
         return self._updates_of(
             op for op in self._graph.get_operations() if op.type in _VARIABLES and op not in local
         )
+
+    @functools.cached_property
+    def _to_updates(self) -> Descendants:
+        return Descendants(self._graph, self._updates)
 
     def _updates_of(self, variables: Iterable[Any]) -> set[Any]:
         """The ops outside of v1 control flow through which a fetch writes one of `variables`."""
@@ -195,11 +202,11 @@ class StepOps:
         queues = {
             id(op.inputs[0])
             for op in ops
-            if op.type.startswith("QueueEnqueue") and any(o in anchors for o in _ancestors([op], ()))
+            if op.type.startswith("QueueEnqueue") and any(o in anchors for o in ancestors([op], ()))
         }
         for op in ops:
             if op.type.startswith("QueueDequeue") and id(op.inputs[0]) in queues:
-                if any(o.type.endswith("AccumulatorApplyGradient") for o in _ancestors([op], ())):
+                if any(o.type.endswith("AccumulatorApplyGradient") for o in ancestors([op], ())):
                     yield op
 
     @functools.cached_property
@@ -269,20 +276,6 @@ class _Functions:
 
 def _without_output(name: str) -> str:
     return name.partition(":")[0]
-
-
-def _ancestors(fetches: Iterable[Any], fed: Collection[int]) -> Iterator[Any]:
-    """The ops that running `fetches` runs, those of the fetches included."""
-    pending = [f if isinstance(f, tf.Operation) else f.op for f in fetches if id(f) not in fed]
-    seen = set(pending)
-    while pending:
-        op = pending.pop()
-        yield op
-        parents = [tensor.op for tensor in op.inputs if id(tensor) not in fed]
-        for parent in (*parents, *op.control_inputs):
-            if parent not in seen:
-                seen.add(parent)
-                pending.append(parent)
 
 
 def _tensor_of(global_step: Any) -> Any:

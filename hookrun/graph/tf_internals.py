@@ -38,6 +38,7 @@ __all__ = [
     "SessionInterface",
     "can_prepare",
     "chrome_timeline",
+    "control_outputs",
     "fetch_handler",
     "raw_run",
     "saves_relative_paths",
@@ -143,6 +144,14 @@ def shared_fetch(session: Any, tensors: Sequence[Any]) -> Callable[[], list[Any]
     """
     options = CallableOptions(fetch=[tensor.name for tensor in tensors], run_options=_INLINE)
     return session._make_callable_from_options(options)  # type: ignore[no-any-return]
+
+
+def control_outputs(op: Any) -> Sequence[Any]:
+    """The ops that wait for `op` without taking a value of it."""
+    try:
+        return op._control_outputs  # type: ignore[no-any-return]
+    except AttributeError:
+        return [other for other in op.graph.get_operations() if op in other.control_inputs]
 
 
 def saves_relative_paths(saver: Any) -> bool:
