@@ -181,10 +181,12 @@ def readable_state(prefix: str) -> HookState:
       ValueError: If there is none.
       tf.errors.DataLossError: If it is damaged.
     """
-    if not _exists(prefix):
-        raise ValueError(f"there is no checkpoint {prefix}: {_check_files(prefix)}")
     reason = verify(prefix)
+    if not _exists(prefix):
+        raise ValueError(f"there is no checkpoint {prefix}: {reason}")
     if reason is not None:
+        import tensorflow as tf
+
         raise tf.errors.DataLossError(None, None, f"The checkpoint {prefix} is not restored: {reason}")
     return hook_state.read(prefix + hook_state.SUFFIX)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from hookrun.graph.steps import ancestors
+from hookrun.graph.walks import ancestors
 
 __all__ = ["check_shapes"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,16 @@ import numpy as np
 import tensorflow as tf
 
 from hookrun.graph import tf_internals
-from hookrun.graph.steps import ancestors
+from hookrun.graph.meta_graph import MetaGraph, is_tensorflows
+from hookrun.graph.walks import ancestors
 
 if TYPE_CHECKING:
     from hookrun.graph.session import ManagedSession
 
-__all__ = ["Snapshot", "Snapshots", "can_snapshot", "changes_by_runs_alone", "saves_as_tensorflow"]
+__all__ = ["Snapshot", "Snapshots", "can_snapshot", "changes_by_runs_alone", "save_with", "saves_as_tensorflow"]
 
+_INPUTS_BEFORE_VALUES = 3
+"""Of a `SaveV2` op: the path, the names and the slices."""
 _OF_VARIABLES = frozenset(
     {"VarHandleOp", "Variable", "VariableV2", "ReadVariableOp", "SaveV2", "MergeV2Checkpoints"}
 )
@@ -27,9 +31,7 @@ _ALIGNMENT = 64
 
 def saves_as_tensorflow(saver: Any) -> bool:
     """True for a `tf.compat.v1.train.Saver` whose `save` is TensorFlow's own."""
-    kind = tf.compat.v1.train.Saver
-    save_method: Callable[..., Any] = getattr(type(saver), "save", None)  # type: ignore[assignment]
-    return isinstance(saver, kind) and save_method is kind.save and "save" not in vars(saver)
+    return isinstance(saver, tf.compat.v1.train.Saver) and is_tensorflows(saver, "save")
 
 
 def can_snapshot(session: ManagedSession, saver: Any) -> bool:
@@ -78,9 +80,29 @@ class Snapshots:
     def __init__(self, session: ManagedSession, saver: Any) -> None:
         self._session = session
         self._saver = saver
-        self._tensors = _saved_tensors(session.graph, saver)
-        self._copies: list[np.ndarray[Any, Any] | None] = [None] * len(self._tensors)
-        self._fetch = tf_internals.shared_fetch(session, self._tensors)
+        self._save_op = _save_op(session.graph, saver)
+        self._tensors = list(self._save_op.inputs[_INPUTS_BEFORE_VALUES:])
+        self._changing = [index for index, tensor in enumerate(self._tensors) if not _keeps_its_value(tensor)]
+        self._copies: dict[int, np.ndarray[Any, Any]] = {}
+        self._meta_graph = MetaGraph(session.graph, saver)
+        self._preparing = threading.Lock()
+        self._fetch: Callable[[], list[Any]] | None = None
+        self._file_writer: _FileWriter | None = None
+
+    @property
+    def are_prepared(self) -> bool:
+        """True when `prepare` has nothing left to do."""
+        return self._fetch is not None
+
+    def prepare(self) -> Callable[[], list[Any]]:
+        """Have TensorFlow compile what `take` runs, which it does for the whole graph.
+
+        Any thread may call it, outside of `Supervisor.between_steps`, lest the training wait for it.
+        """
+        with self._preparing:
+            if self._fetch is None:
+                self._fetch = tf_internals.shared_fetch(self._session, self._tensors)
+            return self._fetch
 
     def take(self) -> Snapshot:
         """Take the values as they are now. The snapshot before must have been written.
@@ -90,32 +112,42 @@ class Snapshots:
         Raises:
           tf.errors.OpError: If a variable cannot be read; it may be uninitialized.
         """
-        values = self._fetch()
-        for index, (tensor, value) in enumerate(zip(self._tensors, values, strict=True)):
-            if isinstance(value, np.ndarray) and not (_keeps_its_value(tensor) or value.dtype.hasobject):
+        values = self.prepare()()
+        for index in self._changing:
+            value = values[index]
+            if isinstance(value, np.ndarray) and not value.dtype.hasobject:
                 values[index] = self._copied(index, value)
-        return Snapshot(self._session, self._saver, dict(zip(self._tensors, values, strict=True)))
+        return Snapshot(self._write, values)
 
     def _copied(self, index: int, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        copy = self._copies[index]
+        copy = self._copies.get(index)
         if copy is None or copy.shape != value.shape or copy.dtype != value.dtype:
             copy = self._copies[index] = _aligned_like(value)
         np.copyto(copy, value)
         return copy
 
+    def _write(self, values: list[Any], save_path: str, step: int | None) -> str:
+        def write_file(path: str) -> None:
+            if self._file_writer is None:
+                self._file_writer = _FileWriter(self._save_op)
+            self._file_writer.write(path, values)
+
+        path: str = save_with(self._session, self._saver, self._meta_graph, save_path, step, write_file)
+        return path
+
 
 class Snapshot:
     """The values of all saved variables at one moment."""
 
-    def __init__(self, session: ManagedSession, saver: Any, values: Mapping[Any, Any]) -> None:
-        self._session = session
-        self._saver = saver
+    def __init__(self, write: Callable[[list[Any], str, int | None], str], values: list[Any]) -> None:
+        self._write = write
         self._values = values
 
     def save(self, save_path: str, step: int | None) -> str:
         """Write the snapshot as `tf.compat.v1.train.Saver.save` writes the variables, but no state file.
 
-        Any thread may call this, inside the session's graph, while training goes on.
+        Any thread may call this, inside the session's graph, while training goes on, also when the session
+        is closed. It runs on the calling thread: the only one of the session may be busy with a step.
 
         Args:
           save_path: The path of the checkpoint without its step.
@@ -124,38 +156,94 @@ class Snapshot:
         Returns:
           The checkpoint's prefix.
         """
-        session = _SnapshotSession(self._session, self._values)
-        path: str = self._saver.save(session, save_path, global_step=step, write_state=False)
-        return path
+        return self._write(self._values, save_path, step)
 
 
-class _SnapshotSession(tf_internals.SessionInterface):
-    """The session in which a saver finds the values of a snapshot in the place of the variables' own.
+def save_with(
+    session: ManagedSession,
+    saver: Any,
+    meta_graph: MetaGraph,
+    save_path: str,
+    step: int | None,
+    write_file: Callable[[str], object] | None = None,
+) -> Any:
+    """Save as `saver.save` does, in runs that no hook sees, with a ``.meta`` that is not made anew.
 
-    It runs on the calling thread: a pool of one thread may be busy with a training step.
+    Args:
+      session: The session; called inside its graph.
+      saver: A saver for which `saves_as_tensorflow` is true.
+      meta_graph: That of the saver.
+      save_path: The path of the checkpoint without its step.
+      step: The step; None for none.
+      write_file: Called with the prefix to write the values to; None to have the saver's ops write those of
+        the session.
+
+    Returns:
+      The checkpoint's prefix; None where the saver has nothing to save.
     """
+    saver_session = _SaverSession(session, write_file)
+    path = saver.save(saver_session, save_path, global_step=step, write_state=False, write_meta_graph=False)
+    if path is not None:
+        meta_graph.write(saver_session.prefix)
+    return path
 
-    def __init__(self, session: ManagedSession, values: Mapping[Any, Any]) -> None:
+
+class _SaverSession(tf_internals.SessionInterface):
+    """The session that a saver is given."""
+
+    def __init__(self, session: ManagedSession, write_file: Callable[[str], object] | None) -> None:
         self._session = session
-        self._values = values
+        self._write_file = write_file
+        self.prefix = ""
+        """The checkpoint's, as the saver names it."""
 
     @property
     def graph(self) -> Any:
         return self._session.graph
 
     def run(self, fetches: Any, feed_dict: Mapping[Any, Any]) -> Any:
-        feeds = {**feed_dict, **self._values}
-        options = tf.compat.v1.RunOptions(inter_op_thread_pool=-1)
-        try:
-            return self._session.run_without_hooks(fetches, feeds, options)
-        except (RuntimeError, tf.errors.CancelledError):
-            if not self._session.closed:
-                raise
-        # The program has closed it meanwhile. What was taken of it is written all the same.
-        config = tf.compat.v1.ConfigProto(device_count={"GPU": 0}, allow_soft_placement=True)
-        config.graph_options.place_pruned_graph = True
-        with tf.compat.v1.Session(graph=self.graph, config=config) as session:
-            return session.run(fetches, feeds, options)
+        (self.prefix,) = feed_dict.values()
+        if self._write_file is None:
+            return self._session.run_without_hooks(fetches, feed_dict)
+        self._write_file(self.prefix)
+        return self.prefix
+
+
+class _FileWriter:
+    """Writes values into the file that a `SaveV2` op writes, in a graph that holds nothing else.
+
+    In the graph of the model, TensorFlow would go through all of it for a run of its own.
+    """
+
+    def __init__(self, save_op: Any) -> None:
+        graph_def = tf.compat.v1.GraphDef()
+        fed, names = [], []
+        for index, tensor in enumerate(save_op.inputs):
+            node = graph_def.node.add(op="Placeholder", name=f"input_{index}")
+            node.attr["dtype"].type = tensor.dtype.base_dtype.as_datatype_enum
+            names.append(node.name)
+            if 0 < index < _INPUTS_BEFORE_VALUES:
+                node.op = "Const"
+                node.attr["value"].CopyFrom(tensor.op.node_def.attr["value"])
+            else:
+                fed.append(f"{node.name}:0")
+        node = graph_def.node.add(op="SaveV2", name=save_op.name, input=names)
+        node.attr["dtypes"].CopyFrom(save_op.node_def.attr["dtypes"])
+        config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(graph_def, name="")
+            session = tf.compat.v1.Session(graph=graph, config=config)
+        inputs = list(map(graph.get_tensor_by_name, fed))
+        self._run = tf_internals.raw_run(session, inputs, [], [graph.get_operation_by_name(save_op.name)])
+
+    def write(self, path: str, values: list[Any]) -> None:
+        self._run([_array(path.encode()), *map(_array, values)], True)
+
+
+def _array(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value
+    return np.asarray(value, object if isinstance(value, bytes) else None)
 
 
 def _save_op(graph: tf.Graph, saver: Any) -> Any:
@@ -163,26 +251,15 @@ def _save_op(graph: tf.Graph, saver: Any) -> Any:
     saver_def = saver.saver_def
     if saver_def is None or saver_def.version != saver_def.V2:
         return None
-    pending = [graph.as_graph_element(saver_def.save_tensor_name).op]
-    seen = set(pending)
-    found = []
-    while pending:
-        op = pending.pop()
-        if op.type == "SaveV2":
-            found.append(op)
-            continue
-        for parent in [*(tensor.op for tensor in op.inputs), *op.control_inputs]:
-            if parent not in seen:
-                seen.add(parent)
-                pending.append(parent)
-    filename = graph.as_graph_element(saver_def.filename_tensor_name)
-    return found[0] if len(found) == 1 and found[0].inputs[0] is filename else None
-
-
-def _saved_tensors(graph: tf.Graph, saver: Any) -> list[Any]:
-    tensors: list[Any]
-    _file_name, _names, _slices, *tensors = _save_op(graph, saver).inputs
-    return tensors
+    path = graph.as_graph_element(saver_def.filename_tensor_name)
+    saved = graph.as_graph_element(saver_def.save_tensor_name).op
+    if saved.type != "Identity" or saved.inputs[0] is not path or len(saved.control_inputs) != 1:
+        return None
+    (op,) = saved.control_inputs
+    if op.type != "SaveV2" or op.control_inputs:
+        return None
+    written_to, names, slices, *_ = op.inputs
+    return op if written_to is path and names.op.type == slices.op.type == "Const" else None
 
 
 def _keeps_its_value(tensor: Any) -> bool:

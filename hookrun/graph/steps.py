@@ -12,7 +12,9 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["StepOps", "ancestors"]
+from hookrun.graph.walks import Descendants, ancestors
+
+__all__ = ["StepOps"]
 
 _SCOPE = "hookrun/"
 """The name scope of the ops that are added to the graph."""
@@ -73,6 +75,8 @@ class StepOps:
         self._reads: dict[Any, Any] = {
             op: _read_after(op, _tensor_of(global_step)) if readable else None for op in anchors
         }
+        self._to_steps = Descendants(graph, self._reads)
+        self._to_setters = Descendants(graph, self._setters)
 
     def __bool__(self) -> bool:
         """False when no run can be a training step."""
@@ -99,7 +103,7 @@ class StepOps:
         """
         if not self._reads:
             return []
-        return [op for op in ancestors(fetches, fed) if op in self._reads]
+        return [op for op in ancestors(fetches, fed, self._to_steps.ops()) if op in self._reads]
 
     def reads_of(self, step_ops: Iterable[Any]) -> list[Any] | None:
         """The reads of the global step to fetch in a run that reaches `step_ops`.
@@ -117,14 +121,16 @@ class StepOps:
 
         Local ones, which hold metrics, are none.
         """
-        return any(op in self._writes for op in ancestors(fetches, fed))
+        return any(op in self._writes for op in ancestors(fetches, fed, self._to_writes.ops()))
 
     def sets_step(self, fetches: Iterable[Any], fed: Collection[int]) -> bool:
         """True when running `fetches` puts another global step in the place of the one that was counted.
 
         That is what restoring and initializing do, and assigning a constant.
         """
-        return bool(self._setters) and any(op in self._setters for op in ancestors(fetches, fed))
+        return bool(self._setters) and any(
+            op in self._setters for op in ancestors(fetches, fed, self._to_setters.ops())
+        )
 
     @staticmethod
     def unfed_placeholders(fetches: Iterable[Any], fed: Collection[int]) -> list[Any]:
@@ -144,6 +150,10 @@ class StepOps:
         local = {_variable_op(v) for v in of("local_variables")} - {_variable_op(v) for v in of("variables")}
         variables = [op for op in self._graph.get_operations() if op.type in _VARIABLES and op not in local]
         return self._anchors_of(variables, lambda op: True)
+
+    @functools.cached_property
+    def _to_writes(self) -> Descendants:
+        return Descendants(self._graph, self._writes)
 
     def _updates_of(self, variables: Iterable[Any]) -> set[Any]:
         """The ops through which a fetch trains one of `variables`."""
@@ -284,20 +294,6 @@ class _Functions:
 
 def _without_output(name: str) -> str:
     return name.partition(":")[0]
-
-
-def ancestors(fetches: Iterable[Any], fed: Collection[int]) -> Iterator[Any]:
-    """The ops that running `fetches` runs, those of the fetches included."""
-    pending = [f if isinstance(f, tf.Operation) else f.op for f in fetches if id(f) not in fed]
-    seen = set(pending)
-    while pending:
-        op = pending.pop()
-        yield op
-        parents = [tensor.op for tensor in op.inputs if id(tensor) not in fed]
-        for parent in (*parents, *op.control_inputs):
-            if parent not in seen:
-                seen.add(parent)
-                pending.append(parent)
 
 
 def _tensor_of(global_step: Any) -> Any:

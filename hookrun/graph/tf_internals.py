@@ -40,6 +40,7 @@ __all__ = [
     "can_prepare",
     "chrome_timeline",
     "error_of_closing",
+    "control_outputs",
     "fetch_handler",
     "raw_run",
     "saves_relative_paths",
@@ -155,6 +156,14 @@ def error_of_closing() -> BaseException | None:
     if threading.current_thread().name == "SessionCloseThread":
         return RuntimeError("the session was closed because of an error")
     return sys.exc_info()[1]
+
+
+def control_outputs(op: Any) -> Sequence[Any]:
+    """The ops that wait for `op` without taking a value of it."""
+    try:
+        return op._control_outputs  # type: ignore[no-any-return]
+    except AttributeError:
+        return [other for other in op.graph.get_operations() if op in other.control_inputs]
 
 
 def saves_relative_paths(saver: Any) -> bool:

@@ -15,10 +15,18 @@ import tensorflow as tf
 from hookrun import events, signals, triggers, writers
 from hookrun.checkpoints.directory import CheckpointDirectory, policy_of
 from hookrun.checkpoints.retention import Policy
-from hookrun.graph.snapshots import Snapshots, can_snapshot, changes_by_runs_alone, saves_as_tensorflow
+from hookrun.graph.meta_graph import MetaGraph
+from hookrun.graph.snapshots import (
+    Snapshots,
+    can_snapshot,
+    changes_by_runs_alone,
+    save_with,
+    saves_as_tensorflow,
+)
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.hook_state import HookState
 from hookrun.runtime.subscriber import only_if
+from hookrun.runtime.waits import Wait, wait_for
 from hookrun.writers.scalars import as_number, check_is_number
 
 if TYPE_CHECKING:
@@ -29,8 +37,9 @@ __all__ = ["CheckpointHook"]
 
 _logger = logging.getLogger(__name__)
 
-_PATIENCE_SECS = 30.0
-"""How long a save waits for a training step that blocks."""
+_PATIENCE_SECS, _LESS_PATIENCE_SECS, _PATIENCE_AT_END_SECS = 60.0, 1.0, 10.0
+"""How long a save waits for a moment without a step: at first, where there was none the last time, and at the
+end, when a step that waits for another one waits for ever."""
 
 _STORAGE_ERRORS = (
     OSError,
@@ -54,8 +63,11 @@ class CheckpointHook(Hook):
     between two steps, and written on a thread of their own while training goes on; a save that is due
     meanwhile waits for it. That takes the memory of one more copy of the variables. A model that cannot be
     taken so (see `hookrun.graph.snapshots.can_snapshot`) is written between two steps. The variables of a
-    parameter server change under the hands of other workers all the same. A step that blocks for more than
-    30 s is warned of and not waited for.
+    parameter server change under the hands of other workers all the same.
+
+    A save waits for a moment at which no step runs, and keeps none out for long that a running one may wait
+    for. Where no such moment comes in a minute (10 s at the end), a warning says so once per session, and
+    the model is saved in the middle of a step.
 
     A session that ends cleanly is saved once more, so that the newest checkpoint holds its last step; one
     that ends with an error is not, and nothing is saved once a hook or service has failed: a diverged model
@@ -121,6 +133,7 @@ class CheckpointHook(Hook):
             self._directory = CheckpointDirectory(saver, supervisor.save_path, policy, event.restored_from)
             if self._background and can_snapshot(event.session, saver):
                 self._snapshots = Snapshots(event.session, saver)
+            self._meta_graph = MetaGraph(supervisor.graph, saver)
         elif self._keep is not None:
             raise ValueError(
                 f"keep needs a saver with the `save` of TensorFlow's, not a {type(saver).__name__}"
@@ -129,9 +142,12 @@ class CheckpointHook(Hook):
         self._saved_version = None if event.restored_from is None else 0
         self._knows_writes = changes_by_runs_alone(event.session, saver)
         self._failures = 0
+        self._patience_secs = _PATIENCE_SECS
+        self._warned_of_step = False
         self._writer = futures.ThreadPoolExecutor(1, "hookrun-checkpoint-writer", self._remember_writer)
         self._writer_thread: int | None = None
         self._pending: futures.Future[None] | None = None  # done once written: who is told then may take long
+        self._told: futures.Future[None] | None = None  # done once those are told
         # Before any hook is stopped, as the other services end before that.
         self._at_stop = supervisor.on(
             signals.stop, self._end_writer, name=f"{self.name}._end_writer", priority=-math.inf
@@ -139,6 +155,9 @@ class CheckpointHook(Hook):
 
     def _remember_writer(self) -> None:
         self._writer_thread = threading.get_ident()
+
+    def _writer_threads(self) -> list[int]:
+        return [] if self._writer_thread is None else [self._writer_thread]
 
     @only_if(lambda hook: hook.trigger is None)
     def on_checkpoint_due(self, supervisor: Supervisor, event: events.CheckpointDue) -> None:
@@ -172,12 +191,14 @@ class CheckpointHook(Hook):
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         if not event.clean or not supervisor.services_started:
             return
-        self._save(supervisor, event.session, None, at_end=True)
+        self._save(supervisor, event.session, self._snapshots, at_end=True)
+        self._snapshots = None
 
     def _end_writer(self, supervisor: Supervisor, event: events.Stop) -> None:
         self._at_stop.remove()
+        if self._told is not None:
+            wait_for(self._told, Wait("end the saving of checkpoints", self._writer_threads))
         self._writer.shutdown()
-        self._snapshots = None
         if self._failures:
             _logger.error(
                 "Checkpoints that could not be saved: %d; the last error: %s", self._failures, self._error
@@ -196,20 +217,24 @@ class CheckpointHook(Hook):
             pending = self._pending
             if pending is not None and waits:
                 with supervisor.step_suspended() as free:  # who is told of that save may wait for this step
-                    futures.wait([pending], None if free else _PATIENCE_SECS)
-                if not pending.done():
+                    timeout_secs = None if free else _PATIENCE_SECS
+                    done = wait_for(pending, Wait("save the model", self._writer_threads, timeout_secs))
+                if not done:
                     _logger.warning("The model is not saved inside between_steps: the save before goes on")
                     return
-            with supervisor.between_steps(_PATIENCE_SECS) as in_time:
+            if snapshots is not None and not snapshots.are_prepared:
+                if self._is_saved(supervisor, supervisor.read_global_step(session)):
+                    return
+                snapshots.prepare()
+            patience_secs = min(self._patience_secs, _PATIENCE_AT_END_SECS if at_end else math.inf)
+            with supervisor.between_steps(patience_secs) as in_time:
                 if self._pending is not None and waits and not self._pending.done():
                     continue  # another thread came first
+                self._patience_secs = _PATIENCE_SECS if in_time else _LESS_PATIENCE_SECS
                 if not in_time:
-                    _logger.warning(
-                        "A training step has not ended for %g s: the model is saved in the middle of it",
-                        _PATIENCE_SECS,
-                    )
+                    self._warn_of_step(patience_secs)
                 step = supervisor.read_global_step(session)
-                if supervisor.global_step_advances and step == self._saved_step:
+                if self._is_saved(supervisor, step):
                     return
                 if self._knows_writes and session.model_version == self._saved_version:
                     return
@@ -227,20 +252,33 @@ class CheckpointHook(Hook):
                 if state is None:
                     return
                 version = session.model_version
-                if snapshots is not None:
+                if snapshots is not None and not at_end:
                     save = functools.partial(snapshots.take().save, step=step)
                     written: futures.Future[None] = futures.Future()
                     work = functools.partial(
                         self._save_behind, supervisor, session, step, version, save, state, written
                     )
-                    self._writer.submit(self._behind, supervisor, work)
+                    self._told = self._writer.submit(self._behind, supervisor, work)
                     self._pending = written  # only now: an interrupted `submit` may never call it
                     return
-                path = self._write(supervisor, session, step, state, at_end)
+                path = self._write(supervisor, session, snapshots, step, state, at_end)
                 if path is not None:
                     self._saved_step, self._saved_version = step, version
             break
         self._announce(supervisor, session, step, path, state)
+
+    def _warn_of_step(self, secs: float) -> None:
+        if not self._warned_of_step:
+            self._warned_of_step = True
+            _logger.warning(
+                "For %g s there was no moment without a run that writes variables: the model is saved in the "
+                "middle of one, and so it will be from now on while that is so. A run that blocks for long, "
+                "and that a checkpoint need not wait for, is made with run_without_hooks or make_callable",
+                secs,
+            )
+
+    def _is_saved(self, supervisor: Supervisor, step: int | None) -> bool:
+        return supervisor.global_step_advances and step == self._saved_step
 
     def _state_to_save(self, supervisor: Supervisor, session: ManagedSession) -> HookState | None:
         """What is saved beside the model; None where a hook cannot tell, which ends the training."""
@@ -293,18 +331,22 @@ class CheckpointHook(Hook):
         self,
         supervisor: Supervisor,
         session: ManagedSession,
+        snapshots: Snapshots | None,
         step: int | None,
         state: HookState,
         at_end: bool,
     ) -> str | None:
-        """Write the model itself, in the place of a snapshot of it."""
+        """Write the model between two steps, on the calling thread."""
         _logger.info("Saving checkpoint to path %s", supervisor.save_path)
-        save = functools.partial(supervisor.saver.save, session, global_step=step)
+        saver = supervisor.saver
         try:
             with supervisor.graph.as_default():  # on a program's own thread it is not
                 if self._directory is None:
-                    return save(supervisor.save_path)  # type: ignore[no-any-return]
-                return self._directory.add(functools.partial(save, write_state=False), state)
+                    return saver.save(session, supervisor.save_path, global_step=step)  # type: ignore[no-any-return]
+                if snapshots is not None:
+                    return self._directory.add(functools.partial(snapshots.take().save, step=step), state)
+                save = functools.partial(save_with, session, saver, self._meta_graph, step=step)
+                return self._directory.add(save, state)
         except _STORAGE_ERRORS as error:
             if at_end or self._directory is None:
                 raise

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import threading
+import time
 from concurrent import futures
 from types import SimpleNamespace
 
@@ -452,7 +454,67 @@ class TestBlockedStep:
             wait_until(saved)
             sess.run(enqueue)
             step.join()
-        assert "A training step has not ended for 0.05 s" in caplog.text
+        assert caplog.text.count("For 0.05 s there was no moment without a run that writes variables") == 1
+
+    @pytest.mark.parametrize("capacity", [1, 8])
+    def test_may_wait_for_a_run_that_writes_and_is_saved_whole(self, model, tmp_path, wait_until, capacity):
+        """With a small queue, either may wait for the other."""
+        queue = tf.queue.FIFOQueue(capacity, tf.float32, [()])
+        frames = [
+            tf.compat.v1.get_variable(f"frames{i}", [], tf.int64, tf.compat.v1.zeros_initializer())
+            for i in range(2)
+        ]
+        with tf.control_dependencies([queue.enqueue(1.0)]):
+            act = tf.group([tf.compat.v1.assign_add(variable, 1) for variable in frames])
+        learn = tf.group(queue.dequeue(), tf.compat.v1.assign_add(model.global_step, 1))
+        close = queue.close(cancel_pending_enqueues=True)
+        sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, save_model_secs=0.1)
+        saves, fifth = [], threading.Event()
+
+        @sv.on(signals.checkpoint_saved)
+        def count(supervisor, event):
+            saves.append(event.path)
+            if len(saves) == 5:
+                fifth.set()
+
+        def act_until_the_end(sess):
+            with contextlib.suppress(tf.errors.CancelledError):
+                while not sv.should_stop():
+                    sess.run(act)
+
+        with sv.managed_session() as sess:
+            actor = threading.Thread(target=act_until_the_end, args=[sess])
+            actor.start()
+            longest = 0.0
+            while not fifth.is_set():
+                began = time.monotonic()
+                sess.run(learn)
+                longest = max(longest, time.monotonic() - began)
+            assert longest < 5
+            sv.request_stop()
+            sess.run(close)
+            actor.join()
+        for path in tf.train.get_checkpoint_state(tmp_path).all_model_checkpoint_paths:
+            reader = tf.train.load_checkpoint(path)
+            assert reader.get_tensor("frames0") == reader.get_tensor("frames1")
+
+    def test_is_not_waited_for_again_as_long_where_none_came_in_time(self, model, tmp_path, monkeypatch):
+        monkeypatch.setattr("hookrun.hooks.checkpoint._PATIENCE_SECS", 0.05)
+        hook = hooks.CheckpointHook()
+        asked = []
+        sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook], **NEVER)
+        between_steps = sv.between_steps
+
+        def late_once(timeout_secs):
+            asked.append(timeout_secs)
+            return contextlib.nullcontext(False) if len(asked) == 1 else between_steps(timeout_secs)
+
+        monkeypatch.setattr(sv, "between_steps", late_once)
+        with sv.managed_session() as sess:
+            for _ in range(3):
+                sess.run(model.train_op)
+                sv.send(signals.checkpoint_due, events.CheckpointDue(sess))
+        assert asked[:3] == [0.05, 1.0, 0.05]
 
 
 def test_an_error_behind_the_training_stops_it(model, tmp_path, monkeypatch, caplog):

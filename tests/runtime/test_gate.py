@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,7 +22,7 @@ def gate():
 
 @pytest.fixture
 def pool():
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(8) as pool:
         yield pool
 
 
@@ -166,3 +169,120 @@ def test_a_notification_that_was_broken_off_is_made_up_for(gate, pool, monkeypat
     leave.set()
     step.result(BOUND_SECS)
     assert snapshot.result(BOUND_SECS) is True
+
+
+@contextlib.contextmanager
+def repeated(pool, *works):
+    """Each of `works` again and again on a thread of its own."""
+    over = threading.Event()
+
+    def repeat(work):
+        while not over.is_set():
+            work()
+
+    running = [pool.submit(repeat, work) for work in works]
+    try:
+        yield
+    finally:
+        over.set()
+    for each in running:
+        each.result(BOUND_SECS)
+
+
+class TestStepsThatWaitForEachOther:
+    """Snapshots come all the same, and keep no step out for long."""
+
+    def step(self, gate, work, secs):
+        start = time.monotonic()
+        with gate:
+            work()
+        secs.append(time.monotonic() - start)
+
+    def take_snapshots(self, gate, secs):
+        while len(secs) < 100:
+            assert alone(gate) is True
+
+    @pytest.mark.parametrize(("capacity", "putters"), [(1, 1), (1, 3), (64, 1)])
+    def test_one_that_takes_what_others_put(self, gate, pool, capacity, putters):
+        items, secs = queue.Queue(capacity), []
+
+        def put():
+            with contextlib.suppress(queue.Full):  # at the end, when nobody takes
+                self.step(gate, lambda: items.put(None, timeout=3), secs)
+
+        def take():
+            with contextlib.suppress(queue.Empty):
+                self.step(gate, lambda: items.get(timeout=3), secs)
+
+        with repeated(pool, take, *[put] * putters):
+            self.take_snapshots(gate, secs)
+        assert max(secs) < 3
+
+    def test_those_that_meet_at_a_barrier(self, gate, pool):
+        barrier, secs = threading.Barrier(4), []
+
+        def meet():
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self.step(gate, barrier.wait, secs)
+
+        with repeated(pool, *[meet] * 4):
+            self.take_snapshots(gate, secs)
+            barrier.abort()
+        assert max(secs) < 3
+
+
+def test_a_snapshot_comes_between_steps_of_threads_that_are_never_out_at_once(gate, pool):
+    """By themselves: each of three steps ends while the two others run."""
+
+    def step():
+        with gate:
+            threading.Event().wait(0.05)
+
+    with repeated(pool, step, step, step):
+        for _ in range(5):
+            with gate.alone(BOUND_SECS) as in_time:
+                assert in_time and not gate.holds
+
+
+def test_the_bound_of_steps_that_are_long_is_lifted(gate, pool, monkeypatch):
+    monkeypatch.setattr("hookrun.runtime.gate._LONG_STEPS_AFTER_SECS", 0.5)
+    gate._longest_secs = 0.02
+    turn = threading.Semaphore(1)
+
+    def step():
+        with gate:
+            threading.Event().wait(0.2)
+
+    def shifted():
+        if turn.acquire(blocking=False):
+            threading.Event().wait(0.1)
+        step()
+
+    with repeated(pool, step, shifted):
+        assert alone(gate) is True
+
+
+class TestLongWait:
+    @pytest.fixture(autouse=True)
+    def warned(self, monkeypatch, caplog):
+        monkeypatch.setattr("hookrun.runtime.waits._WARN_SECS", 0.05)
+
+    def logged(self, caplog):
+        return [record.getMessage() for record in caplog.records]
+
+    def test_for_a_step_is_warned_of_once_with_its_place(self, gate, pool, caplog):
+        with gate:
+            for _ in range(2):
+                assert pool.submit(alone, gate, 0.5).result(BOUND_SECS) is False
+        (message,) = self.logged(caplog)
+        assert "has waited 0.05 s to be between two steps, for thread MainThread (at " in message
+        assert "test_gate.py" in message
+
+    def test_of_a_step_for_a_snapshot_is_warned_of(self, gate, pool, caplog, wait_until):
+        warned = threading.Event()
+        caplog.handler.addFilter(lambda record: (warned.set(), True)[1])
+        with gate.alone():
+            running = pool.submit(in_a_step, gate, threading.Event(), warned)
+            assert warned.wait(BOUND_SECS)
+        running.result(BOUND_SECS)
+        assert "to run a step, for thread MainThread (at " in self.logged(caplog)[0]
