@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
-from google.protobuf import text_format
 
-from hookrun.checkpoints import restore
+from hookrun.checkpoints import restore, state_file, storage
+from hookrun.checkpoints.files import files_of, index_last, remove, step_of, sync
 from hookrun.checkpoints.retention import Checkpoint, EveryNHours, LatestN, Policy
 from hookrun.graph import tf_internals
 from hookrun.runtime import hook_state
 from hookrun.runtime.hook_state import HookState
 
-__all__ = [
-    "CheckpointDirectory",
-    "files_of",
-    "policy_of",
-    "remove",
-    "time_saved",
-    "undo_interrupted_save",
-    "write_state_file",
-]
+__all__ = ["CheckpointDirectory", "policy_of", "undo_interrupted_save"]
 
 _logger = logging.getLogger(__name__)
 
 _SAVING = ".saving"
 """What the path of the checkpoints has at its end, for the directory that they are first written into."""
-
-_STATE_FILE = ".checkpoint"
-"""The same, for the state file before it is in its place: other checkpoints may share the directory."""
 
 _REPLACED = ".replaced"
 """The same, for the directory that keeps a replaced one whole."""
@@ -78,10 +67,12 @@ class CheckpointDirectory:
         self._saver = saver
         self._save_path = save_path
         self._directory, self._base_name = os.path.split(save_path)
-        self._local = "://" not in save_path
+        self._local = not storage.is_url(save_path)
         self._policy = policy
         self._metrics: dict[str, dict[str, float]] = {}
         self._saves = 0
+        self._state_before = state_file.read(self._directory)
+        self._times: dict[str, float] = {}
         self._paths = [*self._paths_in_state_file(), *restore.not_yet_named(save_path)]
         if restored_from is not None and self._is_ours(os.path.basename(restored_from)):
             restored = os.path.join(self._directory, os.path.basename(restored_from))
@@ -94,9 +85,9 @@ class CheckpointDirectory:
     def checkpoints(self) -> list[Checkpoint]:
         """Those that the state file names and that exist, from the oldest to the newest."""
         return [
-            Checkpoint(path, self._step_of(path), saved, self._metrics_of(path))
+            Checkpoint(path, step_of(path), saved, self._metrics_of(path))
             for path in self._paths
-            if (saved := time_saved(path)) is not None
+            if (saved := self._time_of(path)) is not None
         ]
 
     def add(self, save: Callable[[str], str | None], state: HookState) -> str | None:
@@ -116,7 +107,7 @@ class CheckpointDirectory:
         path = self._write(save, state)
         if path is None:
             return None
-        self._metrics[path] = dict(state.metrics)
+        self._metrics[path], self._times[path] = dict(state.metrics), time.time()
         others = dict.fromkeys([*self._paths, *self._saver.last_checkpoints])
         others.pop(path, None)
         self._paths = [*others, path]
@@ -156,9 +147,9 @@ class CheckpointDirectory:
                 return None
             if state:
                 hook_state.write(saved + hook_state.SUFFIX, state)
-            names = _index_last(os.listdir(saving))
+            names = index_last(os.listdir(saving))
             for name in names:
-                _sync(os.path.join(saving, name))
+                sync(os.path.join(saving, name))
             path = os.path.join(self._directory, os.path.basename(saved))
             with self._keeping_replaced(path):
                 self._move_in(saving, names, path)
@@ -175,7 +166,7 @@ class CheckpointDirectory:
                 moved.append(target)
             for replaced in set(files_of(path)) - set(moved):
                 os.unlink(replaced)
-            _sync(self._directory)
+            sync(self._directory)
         except BaseException:
             for target in moved:
                 os.unlink(target)
@@ -193,7 +184,7 @@ class CheckpointDirectory:
         os.makedirs(partial)
         for file in files:
             _link_or_copy(file, os.path.join(partial, os.path.basename(file)))
-        _sync(partial)
+        sync(partial)
         os.rename(partial, f"{self._save_path}{_REPLACED}")
         try:
             yield
@@ -203,23 +194,20 @@ class CheckpointDirectory:
         _discard_replaced(self._save_path)
 
     def _write_state_file(self, newest: str) -> None:
-        paths = list(self._paths)
-        if not self._local:
-            tf.compat.v1.train.update_checkpoint_state(self._directory, newest, paths)
-            return
-        write_state_file(self._save_path, newest, paths, tf_internals.saves_relative_paths(self._saver))
+        relative = tf_internals.saves_relative_paths(self._saver)
+        state_file.write(self._save_path, newest, self._paths, relative, self._times)
 
     def _paths_in_state_file(self) -> list[str]:
-        state = tf.train.get_checkpoint_state(self._directory)
-        names = [os.path.basename(path) for path in state.all_model_checkpoint_paths] if state else []
+        names = map(os.path.basename, self._state_before.paths)
         return [os.path.join(self._directory, name) for name in names if self._is_ours(name)]
 
     def _is_ours(self, name: str) -> bool:
         return name == self._base_name or name.removeprefix(f"{self._base_name}-").isdecimal()
 
-    def _step_of(self, path: str) -> int | None:
-        step = os.path.basename(path).removeprefix(f"{self._base_name}-")
-        return int(step) if step.isdecimal() else None
+    def _time_of(self, path: str) -> float | None:
+        """When it was saved; None where it is gone."""
+        saved = self._state_before.time_of(path)
+        return None if saved is None else self._times.setdefault(path, saved)
 
     def _metrics_of(self, path: str) -> dict[str, float]:
         if path not in self._metrics:
@@ -232,59 +220,11 @@ class CheckpointDirectory:
 
     def _remove(self, path: str) -> None:
         self._metrics.pop(path, None)
+        self._times.pop(path, None)
         try:
             remove(path)
         except (OSError, tf.errors.OpError) as error:  # the new checkpoint is saved all the same
             _logger.warning("The old checkpoint %s could not be removed: %s", path, error)
-
-
-def write_state_file(save_path: str, newest: str, paths: Iterable[str], relative: bool) -> None:
-    """Replace the state file beside a checkpoint, whole and synced.
-
-    Args:
-      save_path: The path of the checkpoints, without their step.
-      newest: The checkpoint that it names as the newest.
-      paths: All that it names, from the oldest to the newest.
-      relative: True to name them by paths relative to their directory, which may then be moved.
-
-    Raises:
-      OSError: If it cannot be written; the one before is in its place then.
-    """
-    directory = os.path.dirname(save_path)
-    if relative:
-        newest, *paths = (os.path.relpath(path, directory) for path in (newest, *paths))
-        directory = os.path.abspath(directory)  # with a relative one, they are taken for paths from here
-    state = tf.compat.v1.train.generate_checkpoint_state_proto(directory, newest, list(paths))
-    written = f"{save_path}{_STATE_FILE}"
-    try:
-        with open(written, "w", encoding="utf-8") as file:
-            file.write(text_format.MessageToString(state))
-        _sync(written)
-        os.replace(written, os.path.join(directory, "checkpoint"))
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(written)
-        raise
-    _sync(directory)
-
-
-def remove(path: str) -> None:
-    """Remove the files of the checkpoint with the prefix `path`.
-
-    Raises:
-      OSError, tf.errors.OpError: If one cannot be removed.
-    """
-    if "://" in path:
-        tf.compat.v1.train.remove_checkpoint(path)
-        if tf.io.gfile.exists(path + hook_state.SUFFIX):
-            tf.io.gfile.remove(path + hook_state.SUFFIX)
-        return
-    for file in _index_last(
-        files_of(path)
-    ):  # a process that is killed meanwhile leaves what the next one finds
-        os.unlink(file)
-    if os.path.exists(path):  # in TensorFlow's first format
-        os.unlink(path)
 
 
 def undo_interrupted_save(save_path: str) -> None:
@@ -295,8 +235,8 @@ def undo_interrupted_save(save_path: str) -> None:
     _put_back_replaced(save_path)
     directory, saving = os.path.dirname(save_path), f"{save_path}{_SAVING}"
     if os.path.isdir(saving):
-        for index in glob.glob(os.path.join(glob.escape(saving), "*.index")):
-            path = os.path.join(directory, os.path.basename(index).removesuffix(".index"))
+        for index in (name for name in os.listdir(saving) if name.endswith(".index")):
+            path = os.path.join(directory, index.removesuffix(".index"))
             if not os.path.exists(f"{path}.index"):
                 for moved in files_of(path):
                     os.unlink(moved)
@@ -307,7 +247,7 @@ def _put_back_replaced(save_path: str) -> None:
     directory, kept = os.path.dirname(save_path), f"{save_path}{_REPLACED}"
     if not os.path.isdir(kept):
         return
-    names = _index_last(os.listdir(kept))
+    names = index_last(os.listdir(kept))
     for name in names:
         source, target = os.path.join(kept, name), os.path.join(directory, name)
         if not (os.path.exists(target) and os.path.samefile(source, target)):
@@ -317,7 +257,7 @@ def _put_back_replaced(save_path: str) -> None:
     for file in files_of(path):
         if os.path.basename(file) not in names:
             os.unlink(file)
-    _sync(directory)
+    sync(directory)
     _discard_replaced(save_path)
 
 
@@ -326,14 +266,6 @@ def _discard_replaced(save_path: str) -> None:
     partial = f"{save_path}{_PARTIAL}"
     os.rename(f"{save_path}{_REPLACED}", partial)
     shutil.rmtree(partial)
-
-
-def time_saved(path: str) -> float | None:
-    """When a checkpoint was saved, in seconds since the epoch; None where it does not exist."""
-    for file in (f"{path}.index", path):  # a file of TensorFlow's first format is the checkpoint itself
-        if tf.io.gfile.exists(file):
-            return float(tf.io.gfile.stat(file).mtime_nsec) / 1e9
-    return None
 
 
 def _warn_of_unknown_metrics(policy: Policy, checkpoints: Iterable[Checkpoint]) -> None:
@@ -345,27 +277,8 @@ def _warn_of_unknown_metrics(policy: Policy, checkpoints: Iterable[Checkpoint]) 
         )
 
 
-def _index_last(names: list[str]) -> list[str]:
-    return sorted(names, key=lambda name: (name.endswith(".index"), name))
-
-
-def files_of(path: str) -> list[str]:
-    """The files of the checkpoint with the prefix `path`."""
-    endings = (".index", ".data-*", ".meta", hook_state.SUFFIX)
-    return [file for ending in endings for file in glob.glob(glob.escape(path) + ending)]
-
-
 def _link_or_copy(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except OSError:  # a file system without links
         shutil.copy2(source, target)
-
-
-def _sync(path: str) -> None:
-    """Wait until the file, or the names in the directory, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,15 +19,15 @@ Each one passed over is logged as a warning. Nothing is deleted, moved or writte
 
 from __future__ import annotations
 
-import glob
 import logging
 import os
 import re
-from collections.abc import Collection, Set
+from collections.abc import Collection
 
 import crc32c
 import tensorflow as tf
 
+from hookrun.checkpoints import files, state_file, storage
 from hookrun.runtime import hook_state
 
 __all__ = [
@@ -42,8 +42,6 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 
-_STATE_FILE = "checkpoint"
-_PART = re.compile(r"(.+)(?:\.index|\.data-\d{5,}-of-\d{5,})")
 _CANNOT_READ = (tf.errors.OpError, OSError, IndexError, RuntimeError, ValueError)
 """What TensorFlow's checkpoint reader raises: errors of its own, and those its bindings translate to."""
 
@@ -102,21 +100,13 @@ def save_paths_in(directory: str) -> list[str]:
       directory: A logdir.
     """
     prefixes = {os.path.basename(path) for path in named_in(directory)[:1]}
-    if tf.io.gfile.isdir(directory):
-        prefixes |= _prefixes_of(set(tf.io.gfile.listdir(directory)))
+    prefixes |= files.prefixes_of(set(storage.names_in(directory)))
     return sorted({os.path.join(directory, re.sub(r"-\d+$", "", prefix)) for prefix in prefixes})
 
 
 def named_in(directory: str) -> list[str]:
     """What the state file in `directory` names, from the newest; nothing where it cannot be read."""
-    try:
-        state = tf.train.get_checkpoint_state(directory)
-    except ValueError:  # it names none, or is no text
-        return []
-    if state is None:
-        return []
-    newest = state.model_checkpoint_path
-    return list(dict.fromkeys([newest, *reversed(state.all_model_checkpoint_paths)]))
+    return _named(state_file.read(directory))
 
 
 def not_yet_named(save_path: str) -> list[str]:
@@ -171,10 +161,10 @@ class _Logdir:
     def __init__(self, save_path: str) -> None:
         self._directory, basename = os.path.split(save_path)
         self._own = re.compile(rf"{re.escape(basename)}(?:-(\d+))?")
-        self._state_file = os.path.join(self._directory, _STATE_FILE)
-        self._files = set(tf.io.gfile.listdir(self._directory) if tf.io.gfile.isdir(self._directory) else ())
-        self._on_disk = {os.path.join(self._directory, name) for name in _prefixes_of(self._files)}
-        self._named = [self._found(path) for path in named_in(self._directory)]
+        there = files.prefixes_of(set(storage.names_in(self._directory)))
+        self._on_disk = {os.path.join(self._directory, name) for name in there}
+        self._state = state_file.read(self._directory)
+        self._named = [self._found(path) for path in _named(self._state)]
 
     def candidates(self) -> list[str]:
         """The checkpoints in the order in which they are tried."""
@@ -188,21 +178,22 @@ class _Logdir:
         if not self._named:
             _logger.warning(
                 "%s is missing or names no checkpoint; starting from %s, found by its files",
-                *(self._state_file, chosen),
+                *(state_file.path_in(self._directory), chosen),
             )
             return
         newest = self._named[0]
         if chosen != newest and newest not in failed:
             reason = "which is older" if self._is_own(newest) else "which has another base name"
             _logger.warning(
-                "Starting from %s, although %s names %s, %s", chosen, self._state_file, newest, reason
+                "Starting from %s, although %s names %s, %s",
+                *(chosen, state_file.path_in(self._directory), newest, reason),
             )
         if chosen == newest:
             for prefix in self._on_disk:
                 if self._is_own(prefix) and self._step(prefix) > self._step(chosen) and prefix not in failed:
                     _logger.warning(
                         "Checkpoint %s is passed over: %s, written after it, names %s",
-                        *(prefix, self._state_file, chosen),
+                        *(prefix, state_file.path_in(self._directory), chosen),
                     )
 
     def is_not_yet_named(self, prefix: str) -> bool:
@@ -212,13 +203,13 @@ class _Logdir:
             and self._is_own(self._named[0])
             and self._step(prefix) > self._step(self._named[0])
             and prefix not in self._named
-            and self._is_newer_than_state_file(prefix)
+            and self._state.is_older_than(prefix)
         )
 
     def _found(self, path: str) -> str:
         """Where a checkpoint that the state file names is: in the directory, or else where it says."""
         here = os.path.join(self._directory, os.path.basename(path))
-        return path if here not in self._on_disk and _exists(path) else here
+        return path if here not in self._on_disk and files.exists(path) else here
 
     def _is_own(self, prefix: str) -> bool:
         return self._own.fullmatch(os.path.basename(prefix)) is not None
@@ -239,37 +230,16 @@ class _Logdir:
             return 3
         return 1 if self.is_not_yet_named(prefix) else 4
 
-    def _is_newer_than_state_file(self, prefix: str) -> bool:
-        name = os.path.basename(prefix)
-        parts = [file for file in self._files if _prefix_of(file) == name or file == name]
-        saved = max(_mtime(os.path.join(self._directory, file)) for file in parts)
-        return saved > _mtime(self._state_file)
 
-
-def _prefix_of(file: str) -> str | None:
-    match = _PART.fullmatch(file)
-    return match[1] if match else None
-
-
-def _prefixes_of(files: Set[str]) -> set[str]:
-    """The checkpoints that `files` belong to. One of the first format is a file with a `.meta`."""
-    prefixes = {prefix for prefix in map(_prefix_of, files) if prefix is not None}
-    return prefixes | {file for file in files if f"{file}.meta" in files}
-
-
-def _exists(prefix: str) -> bool:
-    return bool(tf.io.gfile.exists(f"{prefix}.index") or tf.io.gfile.glob(prefix))
-
-
-def _mtime(path: str) -> int:
-    """In nanoseconds since the epoch; TensorFlow's are whole seconds, in which much can be saved."""
-    return int(tf.io.gfile.stat(path).mtime_nsec) if "://" in path else os.stat(path).st_mtime_ns
+def _named(state: state_file.StateFile) -> list[str]:
+    newest = () if state.newest is None else (state.newest,)
+    return list(dict.fromkeys([*newest, *reversed(state.paths)]))
 
 
 def _check_files(prefix: str) -> str | None:
-    if _exists(prefix):
+    if files.exists(prefix):
         return None
-    if tf.io.gfile.glob(f"{glob.escape(prefix)}.data-*"):
+    if any(files.prefix_of(file) == prefix for file in files.files_of(prefix)):
         return f"{prefix}.index is missing"
     return f"there is no file {prefix}.index, nor any data of it"
 
