@@ -27,7 +27,7 @@ from collections.abc import Collection
 import crc32c
 import tensorflow as tf
 
-from hookrun.checkpoints import files, state_file, storage
+from hookrun.checkpoints import aliases, files, state_file, storage
 from hookrun.runtime import hook_state
 
 __all__ = [
@@ -124,7 +124,7 @@ def session_source(logdir: str | None, checkpoint: str | None) -> dict[str, str 
 
     Args:
       logdir: What the Supervisor would pass as `checkpoint_dir`.
-      checkpoint: What `newest_intact` returned.
+      checkpoint: What `newest_intact` returned, or a path under which TensorFlow reads it.
 
     Returns:
       `checkpoint_dir` where the manager finds the same checkpoint there by itself, or waits for one;
@@ -256,26 +256,28 @@ def _check_tensors(prefix: str) -> str | None:
     """Have TensorFlow's reader check all of the data, and of the index what it reads of it."""
     if not _has_index(prefix):
         return None
-    try:
-        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
-    except _CANNOT_READ as error:
-        return f"{prefix}.index cannot be read: {_first_line(error)}"
-    for name, dtype in reader.get_variable_to_dtype_map().items():
+    with aliases.readable(prefix) as path:
         try:
-            if dtype == tf.variant:
-                _restore(prefix, name, dtype)
-            else:
-                reader.get_tensor(name)
+            reader = tf.compat.v1.train.NewCheckpointReader(path)
         except _CANNOT_READ as error:
-            return f"{name!r} cannot be read from {prefix}.data-*: {_first_line(error)}"
+            return f"{prefix}.index cannot be read: {_first_line(error).replace(path, prefix)}"
+        for name, dtype in reader.get_variable_to_dtype_map().items():
+            try:
+                if dtype == tf.variant:
+                    _restore(path, name, dtype)
+                else:
+                    reader.get_tensor(name)
+            except _CANNOT_READ as error:
+                why = _first_line(error).replace(path, prefix)
+                return f"{name!r} cannot be read from {prefix}.data-*: {why}"
     return None
 
 
-def _restore(prefix: str, name: str, dtype: tf.DType) -> None:
+def _restore(path: str, name: str, dtype: tf.DType) -> None:
     """Read a tensor that has no form in numpy, such as the state of an iterator."""
     with tf.Graph().as_default():
         (tensor,) = tf.raw_ops.RestoreV2(
-            prefix=prefix, tensor_names=[name], shape_and_slices=[""], dtypes=[dtype]
+            prefix=path, tensor_names=[name], shape_and_slices=[""], dtypes=[dtype]
         )
         with tf.compat.v1.Session(config=tf.compat.v1.ConfigProto(device_count={"GPU": 0})) as session:
             session.run(tensor.op)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import socket
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 import tensorflow as tf
 
-from hookrun.checkpoints import restore
+from hookrun.checkpoints import aliases, restore
 from hookrun.graph import tf_internals
 from hookrun.graph.recovery import (
     LOST,
@@ -152,9 +153,12 @@ class SessionMaker:
         Raises:
           tf.errors.DeadlineExceededError: If a task does not answer in time; it says which.
           SessionLostError: If a task went away meanwhile.
+          ValueError: If the other tasks could not read a checkpoint of that path.
           Exception, StoppedWaitingError: As `wait`.
         """
         supervisor = self._supervisor
+        if self._remote and supervisor.save_path is not None and supervisor.saver is not None:
+            aliases.check_readable(supervisor.save_path, remote=True)
         marked = self._remote and run_id is not None and supervisor.global_step is not None
         callers_thread = CallersThread()
         errors_of_init_fn: list[Exception] = []
@@ -176,17 +180,19 @@ class SessionMaker:
                     return Made(adopted, "adopted", checkpoint)
             if mark is not None:
                 mark.write("")  # what is half restored is nobody's
-            session = self._manager.prepare_session(
-                self._master,
-                init_op=supervisor.init_op,
-                saver=supervisor.saver,
-                **restore.session_source(supervisor.logdir, checkpoint),
-                wait_for_checkpoint=wait_for_checkpoint,
-                max_wait_secs=self._max_wait_secs,
-                config=self._config,
-                init_feed_dict=init_feed_dict,
-                init_fn=call_init_fn if self._remote and init_fn is not None else init_fn,
-            )
+            with contextlib.ExitStack() as reading:
+                source = checkpoint and reading.enter_context(aliases.readable(checkpoint))
+                session = self._manager.prepare_session(
+                    self._master,
+                    init_op=supervisor.init_op,
+                    saver=supervisor.saver,
+                    **restore.session_source(supervisor.logdir, source),
+                    wait_for_checkpoint=wait_for_checkpoint,
+                    max_wait_secs=self._max_wait_secs,
+                    config=self._config,
+                    init_feed_dict=init_feed_dict,
+                    init_fn=call_init_fn if self._remote and init_fn is not None else init_fn,
+                )
             if mark is not None and run_id is not None:
                 mark.write(run_id())
             return Made(session, "initialized" if checkpoint is None else "restored", checkpoint)

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from hookrun import events, signals, writers
 from hookrun.checkpoints import restore
+from hookrun.checkpoints.aliases import check_readable
 from hookrun.checkpoints.directory import undo_interrupted_save
 from hookrun.cluster import target_of
 from hookrun.graph.graph_ops import USE_DEFAULT, GraphOps, find_global_step, is_default
@@ -218,6 +219,8 @@ class Supervisor(Bus):
                 summary_op=summary_op,
             )
             self._step_ops = StepOps(self._graph, self._global_step)
+        if self._save_path is not None and self._ops.saver is not None:
+            check_readable(self._save_path)
         if session_manager is None:
             session_manager = tf.compat.v1.train.SessionManager(
                 local_init_op=self._ops.local_init_op,
