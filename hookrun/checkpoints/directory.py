@@ -15,7 +15,6 @@ import tensorflow as tf
 from hookrun.checkpoints import restore, state_file, storage
 from hookrun.checkpoints.files import files_of, index_last, remove, step_of, sync
 from hookrun.checkpoints.retention import Checkpoint, EveryNHours, LatestN, Policy
-from hookrun.graph import tf_internals
 from hookrun.runtime import hook_state
 from hookrun.runtime.hook_state import HookState
 
@@ -59,16 +58,23 @@ class CheckpointDirectory:
       save_path: The path of the checkpoints, without their step.
       policy: Which of them are kept; None for all, of which the state file names the newest alone.
       restored_from: The checkpoint that the run started from, which the state file may not name.
+      relative: True for a state file that names them by paths relative to its directory.
     """
 
     def __init__(
-        self, saver: Any, save_path: str, policy: Policy | None, restored_from: str | None = None
+        self,
+        saver: Any,
+        save_path: str,
+        policy: Policy | None,
+        restored_from: str | None = None,
+        relative: bool = False,
     ) -> None:
         self._saver = saver
         self._save_path = save_path
         self._directory, self._base_name = os.path.split(save_path)
         self._local = not storage.is_url(save_path)
         self._policy = policy
+        self._relative = relative
         self._metrics: dict[str, dict[str, float]] = {}
         self._saves = 0
         self._state_before = state_file.read(self._directory)
@@ -194,8 +200,7 @@ class CheckpointDirectory:
         _discard_replaced(self._save_path)
 
     def _write_state_file(self, newest: str) -> None:
-        relative = tf_internals.saves_relative_paths(self._saver)
-        state_file.write(self._save_path, newest, self._paths, relative, self._times)
+        state_file.write(self._save_path, newest, self._paths, self._relative, self._times)
 
     def _paths_in_state_file(self) -> list[str]:
         names = map(os.path.basename, self._state_before.paths)

@@ -15,6 +15,7 @@ from hookrun.graph.plans import Listeners, Variant
 from hookrun.graph.run_hooks import Run, RunHooks
 from hookrun.graph.supervisor import Supervisor
 from hookrun.graph.training_steps import TrainingSteps
+from hookrun.runtime.arguments import absolute_logdir
 from hookrun.runtime.bus import checked_hooks
 from hookrun.runtime.hook import Hook
 
@@ -55,11 +56,11 @@ def as_session_run_hook(*hooks: Hook, logdir: str | os.PathLike[str] | None = No
     """
     if not hooks:
         raise ValueError("hooks must be at least one hookrun.hooks.Hook; none is given")
-    return _MonitoredHooks(checked_hooks(hooks), logdir)
+    return _MonitoredHooks(checked_hooks(hooks), None if logdir is None else absolute_logdir(logdir))
 
 
 class _MonitoredHooks(tf.compat.v1.train.SessionRunHook):
-    def __init__(self, hooks: list[Hook], logdir: str | os.PathLike[str] | None) -> None:
+    def __init__(self, hooks: list[Hook], logdir: str | None) -> None:
         self._hooks = hooks
         self._logdir = logdir
         self._supervisor: _MonitoredSupervisor | None = None
@@ -92,7 +93,7 @@ class _MonitoredSupervisor(Supervisor):
     _training_steps: _MonitoredSteps
     _not_sent = frozenset({"summary_due", "checkpoint_due", "checkpoint_saving", "checkpoint_saved"})
 
-    def __init__(self, hooks: list[Hook], logdir: str | os.PathLike[str] | None) -> None:
+    def __init__(self, hooks: list[Hook], logdir: str | None) -> None:
         super().__init__(
             ready_op=None,
             ready_for_local_init_op=None,

@@ -20,6 +20,7 @@ from hookrun.checkpoints import restore
 from hookrun.checkpoints.aliases import check_readable
 from hookrun.checkpoints.directory import undo_interrupted_save
 from hookrun.cluster import target_of
+from hookrun.graph import tf_internals
 from hookrun.graph.graph_ops import USE_DEFAULT, GraphOps, find_global_step, is_default
 from hookrun.graph.plans import leaves_of
 from hookrun.graph.prepared import InlineSteps
@@ -31,7 +32,13 @@ from hookrun.graph.steps import StepOps
 from hookrun.graph.training_steps import TrainingSteps, as_int
 from hookrun.hooks import CheckpointHook, Hook, QueueRunnerHook, StepCounterHook, SummaryHook
 from hookrun.runtime import hook_state
-from hookrun.runtime.arguments import check_secs, check_steps, check_summary, make_logdir
+from hookrun.runtime.arguments import (
+    absolute_logdir,
+    check_secs,
+    check_steps,
+    check_summary,
+    make_logdir,
+)
 from hookrun.runtime.bus import Bus, checked_hooks
 from hookrun.runtime.coordinator import Coordinator
 from hookrun.runtime.gate import StepGate
@@ -120,7 +127,8 @@ class Supervisor(Bus):
           init_feed_dict: What is fed to `init_op`.
           local_init_op: Operation that every new session runs; None for none. Defaults to one that
             initializes local variables and tables.
-          logdir: Directory of the checkpoints and event files; made if missing. Chief only.
+          logdir: Directory of the checkpoints and event files; made if missing. A relative path is that of
+            now, also when the program changes its directory. Chief only.
           summary_op: What returns the summaries; None for none. Defaults to all summaries, merged.
           saver: The `tf.compat.v1.train.Saver`; None to save nothing. Defaults to one of all variables.
           global_step: Integer tensor or variable of size 1 that counts steps; None to record no step.
@@ -187,7 +195,8 @@ class Supervisor(Bus):
         self._init_feed_dict = init_feed_dict
         self._init_fn = init_fn
         self._stop_grace_secs = float(stop_grace_secs)
-        self._logdir = os.fspath(logdir) if is_chief and logdir else None
+        self._logdir = absolute_logdir(logdir) if is_chief and logdir else None
+        self._logdir_is_relative = self._logdir is not None and not os.path.isabs(logdir or "")
         self._save_path = os.path.join(self._logdir, checkpoint_basename) if self._logdir else None
         self._save_summaries_secs = save_summaries_secs if is_chief else None
         self._save_model_secs = save_model_secs if is_chief else None
@@ -298,7 +307,8 @@ class Supervisor(Bus):
 
     @property
     def logdir(self) -> str | None:
-        """The directory of checkpoints and event files; None without one, and on a non-chief."""
+        """The directory of checkpoints and event files, an absolute path or a URL; None without one, and on a
+        non-chief."""
         return self._logdir
 
     @property
@@ -353,8 +363,14 @@ class Supervisor(Bus):
 
     @property
     def save_path(self) -> str | None:
-        """The path of the checkpoints without their step; None without a `logdir`."""
+        """The path of the checkpoints without their step, absolute or a URL; None without a `logdir`."""
         return self._save_path
+
+    @property
+    def names_relative_paths(self) -> bool:
+        """True where the state file names checkpoints relative to its directory: of a saver that was told to,
+        and where the `logdir` was given as a relative path, as by TensorFlow's class."""
+        return self._logdir_is_relative or tf_internals.saves_relative_paths(self.saver)
 
     @property
     def services_started(self) -> bool:

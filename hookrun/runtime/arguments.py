@@ -11,9 +11,9 @@ from typing import Any
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from hookrun.writers.record_file import is_local
+from hookrun.writers.paths import is_local, local_path
 
-__all__ = ["check_secs", "check_steps", "check_summary", "make_logdir"]
+__all__ = ["absolute_logdir", "check_secs", "check_steps", "check_summary", "make_logdir"]
 
 
 def check_secs(**arguments: Any) -> None:
@@ -55,13 +55,28 @@ def check_summary(summary: Any) -> None:
         raise TypeError(f"summary must be a Summary proto or serialized bytes, not {summary!r}")
 
 
+def absolute_logdir(logdir: str | os.PathLike[str]) -> str:
+    """The directory that is meant now, also when the program changes its own: an absolute path, or a URL.
+
+    Raises:
+      ValueError: If it is a `file://` URL of another host, or of a relative path.
+    """
+    logdir = os.fspath(logdir)
+    return local_path(logdir) if is_local(logdir) else logdir
+
+
 def make_logdir(logdir: str) -> None:
     """Make the directory that is to be written to.
 
+    Args:
+      logdir: As `absolute_logdir` returns it.
+
     Raises:
       OSError: If it cannot be made or written to; the message names the argument.
+      tf.errors.OpError: The same, of a URL.
     """
     if not is_local(logdir):
+        tf.io.gfile.makedirs(logdir)
         return
     try:
         os.makedirs(logdir, exist_ok=True)

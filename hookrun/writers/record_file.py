@@ -12,12 +12,9 @@ from typing import Any
 import tensorflow as tf
 from tensorboardX.record_writer import RecordWriter
 
+from hookrun.writers.paths import is_local
+
 __all__ = ["EventFile", "is_local"]
-
-
-def is_local(logdir: str) -> bool:
-    """False for a URL."""
-    return "://" not in logdir
 
 
 class EventFile:

@@ -11,6 +11,8 @@ from typing import Any, SupportsInt, TextIO
 
 import tensorflow as tf
 
+from hookrun.writers.paths import local_path
+
 __all__ = ["ScalarWriter", "TextFileWriter"]
 
 
@@ -101,7 +103,7 @@ class TextFileWriter(ScalarWriter):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
-        self._path = os.fspath(path)
+        self._path = local_path(os.fspath(path))
         self._file: TextIO | None = None
 
     @abc.abstractmethod

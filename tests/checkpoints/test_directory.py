@@ -30,8 +30,8 @@ def saving(graph, tmp_path):
             self.path = str(tmp_path / "model.ckpt")
             self.open(policy_of(self.saver))
 
-        def open(self, policy):
-            self.directory = CheckpointDirectory(self.saver, self.path, policy)
+        def open(self, policy, **arguments):
+            self.directory = CheckpointDirectory(self.saver, self.path, policy, **arguments)
 
         def __call__(self, step, value=None, state=NOTHING):
             def save(path):
@@ -209,9 +209,8 @@ def test_two_that_share_a_directory_do_not_share_a_file_that_is_being_written(sa
     assert len(written) == len(set(written)) == 2
 
 
-def test_paths_are_relative_where_the_saver_says_so_or_the_logdir_is(saving, tmp_path, monkeypatch):
-    saving.saver = v1.train.Saver([saving.variable], save_relative_paths=True)
-    saving.open(policy_of(saving.saver))
+def test_paths_are_relative_where_that_is_asked_for_or_the_directory_is(saving, tmp_path, monkeypatch):
+    saving.open(policy_of(saving.saver), relative=True)
     saving(1)
     assert tf.io.gfile.GFile(tmp_path / "checkpoint").readline() == 'model_checkpoint_path: "model.ckpt-1"\n'
     monkeypatch.chdir(tmp_path.parent)
