@@ -51,7 +51,8 @@ class CheckpointDirectory:
     state file is written, and what `policy` does not keep is removed. When any of this fails, or the
     process is killed, what was saved before is as it was.
 
-    A path that is a URL (``gs://``) is written to directly, as TensorFlow does.
+    At a URL (``gs://``) a checkpoint is written where it stays, as by TensorFlow, and is as safe as that file
+    system makes it.
 
     Args:
       saver: The `tf.compat.v1.train.Saver`. Its own list of checkpoints is kept up to date.
@@ -72,7 +73,6 @@ class CheckpointDirectory:
         self._saver = saver
         self._save_path = save_path
         self._directory, self._base_name = os.path.split(save_path)
-        self._local = not storage.is_url(save_path)
         self._policy = policy
         self._relative = relative
         self._metrics: dict[str, dict[str, float]] = {}
@@ -142,8 +142,8 @@ class CheckpointDirectory:
         )
 
     def _write(self, save: Callable[[str], str | None], state: HookState) -> str | None:
-        if not self._local:
-            return save(self._save_path)
+        if storage.is_url(self._save_path):
+            return self._write_in_place(save, state)
         saving = f"{self._save_path}{_SAVING}"
         shutil.rmtree(saving, ignore_errors=True)  # left by a process that was killed
         os.makedirs(saving)
@@ -162,6 +162,15 @@ class CheckpointDirectory:
             return path
         finally:
             shutil.rmtree(saving, ignore_errors=True)
+
+    def _write_in_place(self, save: Callable[[str], str | None], state: HookState) -> str | None:
+        """Write a checkpoint where it stays: to rename it would be to copy it, in an object store."""
+        path = save(self._save_path)
+        if path is not None and state:
+            hook_state.write(path + hook_state.SUFFIX, state)
+        elif path is not None and storage.exists(path + hook_state.SUFFIX):  # of one that this replaces
+            tf.io.gfile.remove(path + hook_state.SUFFIX)
+        return path
 
     def _move_in(self, saving: str, names: list[str], path: str) -> None:
         moved: list[str] = []

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import time
 
 import pytest
 import tensorflow as tf
 
 import hookrun
 from hookrun import hooks
+from hookrun.checkpoints import state_file
+from hookrun.hooks import CheckpointHook, Hook, retention
 
 
 class TestRelativeLogdir:
@@ -66,3 +69,87 @@ class TestRelativeLogdir:
         with sv.managed_session() as sess:
             sess.run(model.train_op)
         assert 'model_checkpoint_path: "model.ckpt-1"' in (tmp_path / "checkpoint").read_text()
+
+
+class TestURL:
+    def train(self, logdir, last_step, hooks=(), **arguments):
+        """The step at which a training begins that ends at `last_step`."""
+        with tf.Graph().as_default():
+            step = tf.compat.v1.train.get_or_create_global_step()
+            train_op = step.assign_add(1, read_value=False)
+            sv = hookrun.Supervisor(
+                logdir=logdir,
+                hooks=[CheckpointHook(every_steps=2, keep=retention.LatestN(2)), *hooks],
+                summary_writer=None,
+                **arguments,
+            )
+            with sv.managed_session() as sess:
+                first = sv.read_global_step(sess)
+                for _ in range(first, last_step):
+                    sess.run(train_op)
+        return first
+
+    @pytest.fixture
+    def url(self):
+        url = "ram://logdir/run"
+        yield url
+        tf.io.gfile.rmtree("ram://logdir")
+
+    def names_in(self, url):
+        return sorted(name for name in tf.io.gfile.listdir(url) if ".data" not in name)
+
+    def test_a_training_goes_on_and_old_checkpoints_are_removed(self, url):
+        assert [self.train(url, last) for last in (6, 9)] == [0, 6]
+        assert self.names_in(url) == [
+            "checkpoint",
+            "graph.pbtxt",
+            "model.ckpt-8.index",
+            "model.ckpt-8.meta",
+            "model.ckpt-9.index",
+            "model.ckpt-9.meta",
+        ]
+        assert tf.train.latest_checkpoint(url) == f"{url}/model.ckpt-9"
+
+    def test_hooks_remember_and_what_they_remember_goes_with_its_checkpoint(self, url):
+        class Counting(Hook):
+            count = 0
+
+            def on_step(self, supervisor, event):
+                self.count += 1
+
+            def state_dict(self):
+                return {"count": self.count}
+
+            def load_state_dict(self, state):
+                self.count = state["count"]
+
+        for last in (3, 9):
+            counting = Counting()
+            self.train(url, last, hooks=[counting])
+            assert counting.count == last
+        assert [name for name in self.names_in(url) if name.endswith(".json")] == [
+            "model.ckpt-8.hooks.json",
+            "model.ckpt-9.hooks.json",
+        ]
+
+    def test_the_times_of_saves_are_known_where_files_have_none(self, url):
+        before = time.time()
+        self.train(url, 2)
+        assert before <= state_file.time_saved(f"{url}/model.ckpt-2") <= time.time()
+
+    def test_a_damaged_checkpoint_is_passed_over(self, url, caplog):
+        self.train(url, 4)
+        with tf.io.gfile.GFile(f"{url}/model.ckpt-4.index", "wb") as file:
+            file.write(b"x")
+        assert self.train(url, 4) == 2
+        assert f"{url}/model.ckpt-4 is passed over" in caplog.text
+
+    def test_a_file_url_is_a_path(self, tmp_path):
+        url = f"file://{tmp_path}/run"
+        assert [self.train(url, last) for last in (6, 9)] == [0, 6]
+        assert (tmp_path / "run" / "model.ckpt-9.index").exists()
+        assert self.train(tmp_path / "run", 9) == 9
+
+    def test_a_file_url_without_a_path_is_refused(self, model):
+        with pytest.raises(ValueError, match="must have an absolute path.*file://runs/first"):
+            hookrun.Supervisor(logdir="file://runs/first")

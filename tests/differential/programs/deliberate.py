@@ -124,7 +124,7 @@ def logdir_that_is_relative(Supervisor, logdir):
     with sv.managed_session():
         until(lambda: checkpoints(logdir))
     with open(os.path.join(logdir, "checkpoint"), encoding="utf-8") as file:
-        return [os.path.isabs(sv.logdir), os.path.isabs(sv.save_path), file.readline()]
+        return [os.path.isabs(sv.save_path), file.readline()]
 
 
 def request_stop_outside_an_except_block(Supervisor, logdir):
