@@ -16,18 +16,19 @@ import warnings
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from itertools import islice
 from typing import Any, SupportsInt
 
-from tensorboardX.record_writer import REGISTERED_FACTORIES, directory_check
-
 from hookrun.writers.event_writer import EventWriter, summary_event
-from hookrun.writers.record_file import EventFile, is_local
+from hookrun.writers.paths import is_local, local_path
+from hookrun.writers.record_file import EventFile, check_url, make_directory
 from hookrun.writers.vocabulary import Vocabulary
 
 __all__ = ["EventFileWriter"]
 
 _logger = logging.getLogger(__name__)
 
+_WRITE_SECS = 0.5  # from one write to the next
 _PATIENCE_SECS = 0.5  # how long adding waits for a disk that has kept up so far
 _FIRST_RETRY_SECS = 0.1
 _LAST_RETRY_SECS = 5.0
@@ -49,9 +50,10 @@ class EventFileWriter(EventWriter):
     that are flushed and closed with this one.
 
     All methods may be called from any thread. Adding only puts the event into a queue. A thread of the
-    writer takes all queued events at once, writes them and syncs them to disk: the first one right away,
-    further ones every `flush_secs`, or when the queue is half full or holds 16 MiB. An event stays in the
-    queue until it is synced.
+    writer takes all queued events at once and writes them within a second: TensorBoard sees them then, and
+    they are not lost when the process is killed. It syncs them to disk, for the case that the machine fails:
+    the first one right away, further ones every `flush_secs`, or when the queue is half full or holds 16 MiB.
+    An event stays in the queue until it is synced.
 
     When the queue is full, adding waits for the thread as long as the disk has kept up so far, and then
     for 0.5 s at most. After that, and while the disk fails, it does not wait: the event that would be added
@@ -60,23 +62,28 @@ class EventFileWriter(EventWriter):
 
     When writing fails, the error is logged once with its traceback, the file is cut back to what was synced
     (deleted if that is nothing), and everything queued is tried again in a new file, after 0.1 s at first
-    and then after up to 5 s. No record is torn, lost or written twice by this. Storage that cannot be cut
-    (``gs://``, ``s3://``) may show an event twice.
+    and then after up to 5 s. No record is torn, lost or written twice by this.
+
+    A directory with a URL is written to by tensorboardX where it can do that, else by `tf.io.gfile`. What is
+    added is there once it is synced, as far as that storage makes it so: an object store writes the whole
+    file anew each time. A file that cannot be cut may show an event twice.
 
     A forked child that adds events has a queue, a thread and a file of its own.
 
-    The file is created with the first event, and its name is never in use yet. Names sort in the order of
-    creation. A writer that is not closed is closed at the end of the interpreter, or when it is collected.
+    The file is created with the first event. Its name is not in use yet, and sorts after those of the event
+    files that are there, also where the clock was set back since. A writer that is not closed is closed at
+    the end of the interpreter, or when it is collected.
 
     Args:
-      logdir: The directory of the file, made at once: a path, or a URL that tensorboardX can write to.
+      logdir: The directory of the file, made at once: a path, or a URL that tensorboardX or `tf.io.gfile`
+        can write to.
       max_queue: The number of events that may wait to be synced.
-      flush_secs: Seconds after which what was added is synced to disk, without `flush` being called.
+      flush_secs: Seconds after which what was written is synced to disk, without `flush` being called.
       filename_suffix: The end of the file's name.
       clock: Returns the time in seconds; it never goes backwards.
 
     Raises:
-      OSError: If the directory cannot be made.
+      OSError, tf.errors.OpError: If the directory cannot be made.
       ValueError: If `max_queue` is below 1, `flush_secs` negative, or `logdir` a URL of another kind.
     """
 
@@ -96,22 +103,21 @@ class EventFileWriter(EventWriter):
         if not flush_secs >= 0:
             raise ValueError(f"flush_secs must be a number of seconds, not {flush_secs!r}")
         self._logdir = os.fspath(logdir)
-        if not is_local(self._logdir) and self._logdir.partition("://")[0] not in REGISTERED_FACTORIES:
-            raise ValueError(
-                f"logdir must be a local path, or a URL of {', '.join(REGISTERED_FACTORIES)}, not {logdir!r}"
-            )
+        if is_local(self._logdir):
+            self._logdir = local_path(self._logdir)
+        else:
+            check_url(self._logdir)
         self._max_queue = max_queue
         self._flush_secs = flush_secs
         self._filename_suffix = filename_suffix
         self._clock = clock
         self._run_metadata_tags: set[str] = set()
 
-        self._created_ns = 0
         self._beneath: dict[str, EventFileWriter] = {}
         self._start: tuple[Any, SupportsInt | None] | None = None
         self._set_up()
 
-        self._make_directory()
+        make_directory(self._logdir)
         self._at_exit = functools.partial(_close_at_exit, weakref.ref(self))
         _writers.add(self)
         self.reopen()
@@ -125,7 +131,8 @@ class EventFileWriter(EventWriter):
         self._room = threading.Condition(self._lock)  # adding threads wait for it
         self._pending: collections.deque[_Record] = collections.deque()
         self._pending_bytes = 0
-        self._due_time = -math.inf
+        self._written = 0  # of the first ones, which are in the file and not synced
+        self._write_time = self._sync_time = -math.inf  # when it is due
         self._flush_asked = False  # since the thread took what it writes
         self._retry_secs = _FIRST_RETRY_SECS
         self._failing = False
@@ -139,7 +146,7 @@ class EventFileWriter(EventWriter):
         return self._dropped
 
     def get_logdir(self) -> str:
-        """The directory of the file, as a string."""
+        """The directory of the file, as a string: an absolute path, or a URL."""
         return self._logdir
 
     def add_graph(self, graph: Any, *arguments: Any, **keywords: Any) -> None:
@@ -198,7 +205,12 @@ class EventFileWriter(EventWriter):
             for writer in self._writers_beneath():
                 others.callback(writer.flush)
             if not self._closed:
-                self._write_pending()
+                try:
+                    self._write_pending(sync=True)
+                except OSError:
+                    raise
+                except Exception as error:
+                    raise OSError(errno.EIO, f"Writing events to {self._logdir} failed: {error}") from error
 
     def flush_soon(self) -> None:
         """Have the writer's thread write and sync everything added before, and do not wait for it.
@@ -207,7 +219,7 @@ class EventFileWriter(EventWriter):
         """
         with self._lock:
             if self._pending and not self._failing:
-                self._due_time = -math.inf
+                self._sync_time = -math.inf
                 self._flush_asked = True
                 self._due.notify()
         for writer in self._writers_beneath():
@@ -229,7 +241,7 @@ class EventFileWriter(EventWriter):
         with self._lock:
             if self._closed:
                 self._closed = False
-                self._due_time = -math.inf
+                self._sync_time = -math.inf
                 self._dropped = 0
                 atexit.register(self._at_exit)
         for writer in self._writers_beneath():
@@ -292,7 +304,7 @@ class EventFileWriter(EventWriter):
         if thread is not None and thread is not threading.current_thread():  # it may be the one that collects
             thread.join()
         try:
-            self._write_pending()
+            self._write_pending(sync=True)
         except Exception as error:
             with self._lock:
                 lost = len(self._pending) + self._dropped
@@ -325,7 +337,7 @@ class EventFileWriter(EventWriter):
                 self._pending_bytes += _size(record)
                 if self._thread is None:
                     self._start_thread()
-                elif len(self._pending) == 1 or self._delay() <= 0:
+                elif len(self._pending) - self._written == 1 or self._delay() <= 0:
                     self._due.notify()
                 return
             self._dropped += 1
@@ -367,43 +379,62 @@ class EventFileWriter(EventWriter):
         """Seconds until the writer thread has something to do."""
         if not self._pending:
             return math.inf
-        much = 2 * len(self._pending) >= self._max_queue or self._pending_bytes >= _MAX_PENDING_BYTES
-        return 0.0 if much and not self._failing else self._due_time - self._clock()
+        now = self._clock()
+        if self._is_sync_due(now):
+            return 0.0
+        writes = len(self._pending) > self._written and not self._failing
+        return min(self._sync_time, self._write_time if writes else math.inf) - now
 
-    def _write_pending(self) -> None:
-        """Write and sync what is queued, on the calling thread. When that fails, all of it stays queued."""
+    def _is_sync_due(self, now: float) -> bool:
+        much = 2 * len(self._pending) >= self._max_queue or self._pending_bytes >= _MAX_PENDING_BYTES
+        return now >= self._sync_time or (much and not self._failing)
+
+    def _write_pending(self, sync: bool) -> None:
+        """Write what is queued, on the calling thread, and sync it where it is asked to. When that fails, all
+        that is not synced stays queued."""
         with self._disk:
-            with self._lock:
-                batch = list(self._pending)
-                self._flush_asked = False
-            if not batch:
+            if not self._pending:
                 return
             try:
                 if self._file is None or not self._file.exists():
                     self._file = self._new_file()
+                with self._lock:
+                    batch = list(islice(self._pending, self._written, None))
+                    self._flush_asked = self._flush_asked and not sync
                 self._file.append([r if isinstance(r, bytes) else summary_event(*r) for r in batch])
+                if sync:
+                    self._file.sync()
             except BaseException as error:
-                self._file = None
+                file, self._file = self._file, None
+                if file is not None:
+                    file.discard()
                 if isinstance(error, Exception):
                     self._failed(error)
                 raise
             with self._lock:
-                for record in batch:
-                    self._pending.popleft()
-                    self._pending_bytes -= _size(record)
-                self._due_time = -math.inf if self._flush_asked else self._clock() + self._flush_secs
-                self._retry_secs = _FIRST_RETRY_SECS
-                recovered, self._failing = self._failing, False
-                self._keeping_up = True
-                self._room.notify_all()
+                self._written += len(batch)
+                self._write_time = self._clock() + _WRITE_SECS
+                recovered = self._failing and sync
+                if sync:
+                    self._synced()
         if recovered:
             _logger.info("Events are written to %s again.", self._logdir)
+
+    def _synced(self) -> None:
+        for _ in range(self._written):
+            self._pending_bytes -= _size(self._pending.popleft())
+        self._written = 0
+        self._sync_time = -math.inf if self._flush_asked else self._clock() + self._flush_secs
+        self._retry_secs = _FIRST_RETRY_SECS
+        self._failing = False
+        self._keeping_up = True
+        self._room.notify_all()
 
     def _failed(self, error: Exception) -> None:
         with self._lock:
             first = not self._failing
             self._failing = True
-            self._due_time = self._clock() + self._retry_secs
+            self._sync_time = self._clock() + self._retry_secs
             self._retry_secs = min(2 * self._retry_secs, _LAST_RETRY_SECS)
             self._due.notify()
             self._room.notify_all()
@@ -412,20 +443,14 @@ class EventFileWriter(EventWriter):
                 "Writing events to %s failed, and is tried again: %s", self._logdir, error, exc_info=error
             )
 
-    def _make_directory(self) -> None:
-        if is_local(self._logdir):
-            os.makedirs(self._logdir, exist_ok=True)
-        else:
-            directory_check(self._logdir)
-
     def _new_file(self) -> EventFile:
         if self._file is not None:
             self._file.close()
-        self._make_directory()
-        while True:
-            self._created_ns = max(time.time_ns(), self._created_ns + 1)
-            with suppress(FileExistsError):
-                return EventFile(self._logdir, self._created_ns, self._filename_suffix)
+        make_directory(self._logdir)
+        file = EventFile(self._logdir, self._filename_suffix)
+        with self._lock:
+            self._written = 0
+        return file
 
 
 def _size(record: _Record) -> int:
@@ -445,8 +470,9 @@ def _write_when_due(reference: weakref.ref[EventFileWriter], due: threading.Cond
                 if reference() is not None:
                     due.wait(min(delay, threading.TIMEOUT_MAX))
                 continue
+            sync = writer._is_sync_due(writer._clock())
         with suppress(Exception):  # it is reported, and the next attempt is due later
-            writer._write_pending()
+            writer._write_pending(sync)
 
 
 def _close_at_exit(reference: weakref.ref[EventFileWriter]) -> None:

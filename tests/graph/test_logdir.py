@@ -80,7 +80,6 @@ class TestURL:
             sv = hookrun.Supervisor(
                 logdir=logdir,
                 hooks=[CheckpointHook(every_steps=2, keep=retention.LatestN(2)), *hooks],
-                summary_writer=None,
                 **arguments,
             )
             with sv.managed_session() as sess:
@@ -96,7 +95,8 @@ class TestURL:
         tf.io.gfile.rmtree("ram://logdir")
 
     def names_in(self, url):
-        return sorted(name for name in tf.io.gfile.listdir(url) if ".data" not in name)
+        names = tf.io.gfile.listdir(url)
+        return sorted(name for name in names if ".data" not in name and "tfevents" not in name)
 
     def test_a_training_goes_on_and_old_checkpoints_are_removed(self, url):
         assert [self.train(url, last) for last in (6, 9)] == [0, 6]
@@ -109,6 +109,7 @@ class TestURL:
             "model.ckpt-9.meta",
         ]
         assert tf.train.latest_checkpoint(url) == f"{url}/model.ckpt-9"
+        assert len([name for name in tf.io.gfile.listdir(url) if "tfevents" in name]) == 2
 
     def test_hooks_remember_and_what_they_remember_goes_with_its_checkpoint(self, url):
         class Counting(Hook):

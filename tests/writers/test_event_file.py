@@ -70,6 +70,15 @@ def steps(logdir):
     return [event.step for event in events(logdir)]
 
 
+def await_steps(logdir, expected):
+    """Wait until the event files hold these steps, as one who reads them while they are written."""
+    deadline, found = time.monotonic() + BOUND, None
+    while found != list(expected):
+        assert time.monotonic() < deadline, f"{found} and not {expected}"
+        with contextlib.suppress(tf.errors.DataLossError):  # the last record is being written
+            found = steps(logdir)
+
+
 def writer_threads():
     return [thread for thread in threading.enumerate() if thread.name == "hookrun-event-writer"]
 
@@ -124,16 +133,19 @@ class Disk:
 def disk(monkeypatch):
     disk = Disk()
 
-    class RecordWriter(tensorboardX.record_writer.RecordWriter):
-        def __init__(self, path):
-            disk.reach("open")
-            super().__init__(path)
+    opened = record_file._opened
 
+    def open_(path):
+        disk.reach("open")
+        return opened(path)
+
+    class RecordStream(record_file.RecordStream):
         def write(self, data):
             if disk.error is not None and disk.fails_at == "write":
                 super().write(data)
                 self._writer.flush()
-                os.truncate(self.path, os.path.getsize(self.path) - 3)  # the record is torn
+                path = self._writer.name
+                os.truncate(path, os.path.getsize(path) - 3)  # the record is torn
             disk.reach("write")
             super().write(data)
 
@@ -145,7 +157,8 @@ def disk(monkeypatch):
             super().flush()
             disk.outcomes.put(True)
 
-    monkeypatch.setattr(record_file, "RecordWriter", RecordWriter)
+    monkeypatch.setattr(record_file, "_opened", open_)
+    monkeypatch.setattr(record_file, "RecordStream", RecordStream)
     yield disk
     disk.works.set()
 
@@ -391,7 +404,8 @@ def test_tag_of_run_metadata_is_used_once(tmp_path):
         ({"max_queue": 0}, "max_queue .* not 0"),
         ({"flush_secs": -1}, "flush_secs .* not -1"),
         ({"flush_secs": float("nan")}, "flush_secs .* not nan"),
-        ({"logdir": "hdfs://host/log"}, "logdir .* not 'hdfs://host/log'"),
+        ({"logdir": "other://host/log"}, "logdir must be a local path, .*ram, not 'other://host/log'"),
+        ({"logdir": "file://runs/first"}, "absolute path, .* not 'file://runs/first'"),
     ],
 )
 def test_argument_out_of_range_is_refused_with_its_value(tmp_path, arguments, message):
@@ -499,20 +513,55 @@ def test_nothing_before_the_last_flush_is_missing_at_50_random_moments_of_a_kill
         assert read == list(range(1, len(read) + 1)) and len(read) >= last
 
 
-def test_first_event_is_written_at_once_and_later_ones_every_flush_secs(tmp_path, disk):
+def test_what_is_added_is_written_within_a_second_and_synced_every_flush_secs(tmp_path, disk):
     clock = Clock()
     with EventFileWriter(tmp_path, flush_secs=120, clock=clock) as writer:
         writer.add_summary(scalar(1.0), 1)
-        assert disk.outcome() is True
+        assert disk.outcome() is True  # the first one is synced at once
         writer.flush()  # has nothing to write, but waits until the thread has read the clock
         writer.add_summary(scalar(1.0), 2)
-        clock.now += 119
-        writer.add_summary(scalar(1.0), 3)
-        assert steps(tmp_path) == [1]
+        for step, secs in ((3, 0.6), (4, 118)):
+            clock.now += secs
+            writer.add_summary(scalar(1.0), step)
+            await_steps(tmp_path, range(1, step + 1))
+            assert disk.outcomes.empty()
         clock.now += 1.5
-        writer.add_summary(scalar(1.0), 4)
+        writer.add_summary(scalar(1.0), 5)
         assert disk.outcome() is True
-        assert steps(tmp_path) == [1, 2, 3, 4]
+        assert steps(tmp_path) == [1, 2, 3, 4, 5]
+
+
+def test_what_was_added_survives_a_kill_without_any_flush(tmp_path, python):
+    process = python(
+        "for step in range(50):\n"
+        "    w.add_summary(scalar(step), step)\n"
+        "    print(step, flush=True)\n"
+        "    if step == 0: w.flush()\n"
+        "sys.stdin.read()\n"
+    )
+    assert [process.stdout.readline() for _ in range(50)][-1] == "49\n"
+    await_steps(tmp_path / "log", range(50))  # much earlier than flush_secs
+    process.kill()
+    process.wait(BOUND)
+    assert steps(tmp_path / "log") == list(range(50))
+
+
+def test_what_was_written_and_not_synced_is_written_again_after_a_failure(tmp_path, disk):
+    clock = Clock()
+    with EventFileWriter(tmp_path, clock=clock) as writer:
+        writer.add_summary(scalar(1.0), 1)
+        assert disk.outcome() is True
+        writer.flush()
+        clock.now += 1
+        writer.add_summary(scalar(1.0), 2)
+        await_steps(tmp_path, [1, 2])
+        disk.fail("write")
+        clock.now += 1
+        writer.add_summary(scalar(1.0), 3)
+        assert disk.outcome() is disk.error
+        await_steps(tmp_path, [1])  # it is cut back
+        disk.error = None
+    assert steps(tmp_path) == [1, 2, 3] and len(files(tmp_path)) == 2
 
 
 def test_flush_soon_has_everything_written_without_waiting(tmp_path, disk):
@@ -564,12 +613,16 @@ def test_events_are_written_after_flush_secs_when_none_follows(tmp_path, disk):
 
 
 def test_flush_secs_may_be_infinite(tmp_path, disk):
-    with EventFileWriter(tmp_path, flush_secs=float("inf")) as writer:
+    clock = Clock()
+    with EventFileWriter(tmp_path, flush_secs=float("inf"), clock=clock) as writer:
         writer.add_summary(scalar(1.0), 1)
         assert disk.outcome() is True
+        writer.flush()
+        clock.now += 1e9
         writer.add_summary(scalar(1.0), 2)
-        assert steps(tmp_path) == [1]
-    assert steps(tmp_path) == [1, 2]
+        await_steps(tmp_path, [1, 2])
+        assert disk.outcomes.empty()
+    assert disk.outcome() is True
 
 
 @pytest.mark.parametrize(("count", "size"), [(5, 0), (1, 16 << 20)])
@@ -1026,6 +1079,60 @@ def test_full_disk_costs_the_training_nothing_and_what_fits_later_is_written(tmp
         subprocess.run(["umount", str(disk)], check=True)
 
 
+# The name of the file
+
+
+NOW = 1_700_000_000
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        [f"events.out.tfevents.{NOW + 86400}.000000005.host.7"],  # the clock was set back
+        [f"events.out.tfevents.{NOW + 86400}.zebra"],  # of TensorFlow's FileWriter
+        [f"events.out.tfevents.{NOW}.zebra.7.0.v2"],  # in the same second
+        ["events.out.tfevents.9000000000.zebra", f"events.out.tfevents.{NOW}.host"],  # far in the future
+        [f"events.out.tfevents.{NOW}.123456789.zebra.99"],  # of another host, at the same instant
+        ["checkpoint", "graph.pbtxt", "tfevents"],
+    ],
+)
+def test_its_name_sorts_after_those_that_are_there(tmp_path, monkeypatch, there):
+    monkeypatch.setattr(time, "time_ns", lambda: NOW * 10**9 + 123_456_789)
+    for name in there:
+        (tmp_path / name).touch()
+    writer = EventFileWriter(tmp_path)
+    for step in range(3):
+        writer.reopen()
+        writer.add_summary(scalar(1.0), step)
+        writer.close()
+    names = sorted(name for name in os.listdir(tmp_path) if name.startswith("events"))
+    new = [name for name in names if name not in there]
+    assert names[-3:] == new and steps(tmp_path) == [0, 1, 2]
+
+
+def test_a_run_whose_clock_was_set_back_is_shown_after_one_of_tensorflows_writer(tmp_path, monkeypatch):
+    with tf.Graph().as_default():
+        other = tf1.summary.FileWriter(tmp_path)
+    other.add_summary(scalar(1.0), 1)
+    other.close()
+    day_before = time.time_ns() - 86400 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: day_before)
+    with EventFileWriter(tmp_path) as writer:
+        writer.add_summary(scalar(2.0), 2)
+    assert [point.step for point in EventAccumulator(str(tmp_path)).Reload().Scalars("loss")] == [1, 2]
+
+
+def test_a_change_of_the_directory_leaves_the_file_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with EventFileWriter("log") as writer:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        writer.add_summary(scalar(1.0), 1)
+        writer.add_scalars("losses", {"train": 0.5}, 1)
+    assert steps(tmp_path / "log") == [1] and files(tmp_path / "elsewhere") == []
+    assert len(files(tmp_path / "log" / "losses" / "train")) == 1
+
+
 # Storage that is not local
 
 
@@ -1059,3 +1166,50 @@ def test_urls_go_through_the_factories_of_tensorboardx(monkeypatch):
         ((path, content),) = stored.items()
         assert path.startswith("memory://bucket/log/events.out.tfevents.")
         assert scalar(1.0) in content
+
+
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_a_file_url_is_a_local_path(tmp_path, host):
+    with EventFileWriter(f"file://{host}{tmp_path}/log") as writer:
+        assert writer.get_logdir() == f"{tmp_path}/log"
+        writer.add_summary(scalar(1.0), 1)
+    assert steps(tmp_path / "log") == [1]
+
+
+def test_what_tensorflow_alone_knows_goes_through_its_file_systems():
+    logdir = "ram://bucket/log"
+    tf.io.gfile.makedirs(logdir)
+    earlier = "events.out.tfevents.9000000000.zebra"
+    with tf.io.gfile.GFile(f"{logdir}/{earlier}", "wb") as file:
+        file.write(b"")
+
+    def written():
+        names = sorted(name for name in tf.io.gfile.listdir(logdir) if "tfevents" in name)
+        assert names[0] == earlier
+        found = [event for name in names[1:] for event in tf1.train.summary_iterator(f"{logdir}/{name}")]
+        return [event.step for event in found if event.HasField("summary")]
+
+    writer = EventFileWriter(logdir)
+    writer.add_summary(scalar(1.0), 1)
+    writer.flush()
+    assert written() == [1]
+    writer.add_summary(scalar(1.0), 2)
+    writer.add_scalars("losses", {"train": 0.5}, 1)
+    writer.close()
+    assert written() == [1, 2]
+    writer.reopen()
+    writer.add_summary(scalar(1.0), 3)
+    writer.close()
+    assert written() == [1, 2, 3]
+    assert tf.io.gfile.exists(f"{logdir}/losses/train")
+
+
+def test_an_error_of_the_storage_is_raised_by_flush_as_one_of_the_system(tmp_path, disk):
+    writer = EventFileWriter(tmp_path)
+    disk.error = tf.errors.UnavailableError(None, None, "the storage is away")
+    writer.add_summary(scalar(1.0), 1)
+    with pytest.raises(OSError, match="Writing events to .* failed: the storage is away"):
+        writer.flush()
+    disk.error = None
+    writer.close()
+    assert steps(tmp_path) == [1]
