@@ -10,10 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import tensorflow as tf
-
 from hookrun.checkpoints import restore, state_file, storage
-from hookrun.checkpoints.files import files_of, index_last, remove, step_of, sync
+from hookrun.checkpoints.files import files_of, index_last, remove, step_of
 from hookrun.checkpoints.retention import Checkpoint, EveryNHours, LatestN, Policy
 from hookrun.runtime import hook_state
 from hookrun.runtime.hook_state import HookState
@@ -155,7 +153,7 @@ class CheckpointDirectory:
                 hook_state.write(saved + hook_state.SUFFIX, state)
             names = index_last(os.listdir(saving))
             for name in names:
-                sync(os.path.join(saving, name))
+                storage.sync(os.path.join(saving, name))
             path = os.path.join(self._directory, os.path.basename(saved))
             with self._keeping_replaced(path):
                 self._move_in(saving, names, path)
@@ -169,7 +167,7 @@ class CheckpointDirectory:
         if path is not None and state:
             hook_state.write(path + hook_state.SUFFIX, state)
         elif path is not None and storage.exists(path + hook_state.SUFFIX):  # of one that this replaces
-            tf.io.gfile.remove(path + hook_state.SUFFIX)
+            storage.remove(path + hook_state.SUFFIX)
         return path
 
     def _move_in(self, saving: str, names: list[str], path: str) -> None:
@@ -181,7 +179,7 @@ class CheckpointDirectory:
                 moved.append(target)
             for replaced in set(files_of(path)) - set(moved):
                 os.unlink(replaced)
-            sync(self._directory)
+            storage.sync(self._directory)
         except BaseException:
             for target in moved:
                 os.unlink(target)
@@ -199,7 +197,7 @@ class CheckpointDirectory:
         os.makedirs(partial)
         for file in files:
             _link_or_copy(file, os.path.join(partial, os.path.basename(file)))
-        sync(partial)
+        storage.sync(partial)
         os.rename(partial, f"{self._save_path}{_REPLACED}")
         try:
             yield
@@ -237,7 +235,7 @@ class CheckpointDirectory:
         self._times.pop(path, None)
         try:
             remove(path)
-        except (OSError, tf.errors.OpError) as error:  # the new checkpoint is saved all the same
+        except OSError as error:  # the new checkpoint is saved all the same
             _logger.warning("The old checkpoint %s could not be removed: %s", path, error)
 
 
@@ -271,7 +269,7 @@ def _put_back_replaced(save_path: str) -> None:
     for file in files_of(path):
         if os.path.basename(file) not in names:
             os.unlink(file)
-    sync(directory)
+    storage.sync(directory)
     _discard_replaced(save_path)
 
 

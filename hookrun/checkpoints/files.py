@@ -1,18 +1,14 @@
-"""The files of checkpoints, by their path or by a URL that `tf.io.gfile` knows.
-
-No path is taken for a pattern: a directory may be called ``lr=[0.1]``.
-"""
+"""The files of checkpoints in a directory. No path is taken for a pattern: it may be ``lr=[0.1]``."""
 
 from __future__ import annotations
 
-import contextlib
+import glob
 import os
 import re
 from collections.abc import Set
 
-import tensorflow as tf
-
 from hookrun.checkpoints import storage
+from hookrun.checkpoints.index import is_table
 from hookrun.runtime import hook_state
 
 __all__ = [
@@ -20,15 +16,14 @@ __all__ = [
     "files_of",
     "index_last",
     "prefix_of",
-    "prefixes_of",
+    "prefixes_in",
     "remove",
     "step_of",
-    "sync",
-    "write_text",
+    "without_step",
 ]
 
 _PART = re.compile(r"(.+)(?:\.index|\.data-\d{5,}-of-\d{5,})", re.DOTALL)
-_STEP = re.compile(r"-(\d+)$")
+_STEP = re.compile(r"-(\d+)\Z")
 _ENDING = re.compile(rf"\.index|\.data-\d{{5,}}-of-\d{{5,}}|\.meta|{re.escape(hook_state.SUFFIX)}")
 
 
@@ -38,21 +33,43 @@ def prefix_of(name: str) -> str | None:
     return match[1] if match else None
 
 
-def prefixes_of(names: Set[str]) -> set[str]:
-    """The checkpoints that files belong to. One of the first format is a file with a `.meta`."""
-    prefixes = {prefix for prefix in map(prefix_of, names) if prefix is not None}
-    return prefixes | {name for name in names if f"{name}.meta" in names}
-
-
 def step_of(prefix: str) -> int | None:
     """The step in the name of a checkpoint; None without one."""
     match = _STEP.search(prefix)
     return int(match[1]) if match else None
 
 
+def without_step(prefix: str) -> str:
+    return _STEP.sub("", prefix)
+
+
+def prefixes_in(directory: str, base_names: Set[str]) -> set[str]:
+    """The checkpoints in a directory; of `base_names`, also those of which little is left.
+
+    Other tools have files of such names too. A checkpoint has data beside its index, or an index that is a
+    table. One of TensorFlow's first format is itself a table, with a `.meta` beside it.
+    """
+    names = set(storage.names_in(directory))
+    indexes = {name.removesuffix(".index") for name in names if name.endswith(".index")}
+    metas = {name.removesuffix(".meta") for name in names if name.endswith(".meta")}
+    data = {prefix for name in names if not name.endswith(".index") and (prefix := prefix_of(name))}
+
+    def is_checkpoint(prefix: str) -> bool:
+        numbered = without_step(prefix) != prefix
+        ours = not base_names.isdisjoint((prefix, without_step(prefix)))
+        path = os.path.join(directory, prefix)
+        if prefix in indexes:
+            return prefix in data or (ours and prefix in metas) or is_table(f"{path}.index")
+        if prefix in data:
+            return ours or numbered or prefix in metas
+        return prefix in names and ((ours and numbered) or is_table(path))
+
+    return set(filter(is_checkpoint, indexes | data | metas))
+
+
 def exists(prefix: str) -> bool:
     """True where there is a checkpoint. In the first format, the name may be a pattern of its shards."""
-    return any(map(storage.exists, (f"{prefix}.index", prefix))) or bool(tf.io.gfile.glob(prefix))
+    return any(map(storage.exists, (f"{prefix}.index", prefix))) or bool(glob.glob(prefix))
 
 
 def files_of(prefix: str) -> list[str]:
@@ -68,50 +85,12 @@ def index_last(names: list[str]) -> list[str]:
 
 
 def remove(prefix: str) -> None:
-    """Remove the files of the checkpoint `prefix`.
+    """Remove the files of the checkpoint `prefix`. That another process removed one is no error.
 
     Raises:
-      OSError, tf.errors.OpError: If one cannot be removed.
+      OSError: If one cannot be removed.
     """
-    delete = tf.io.gfile.remove if storage.is_url(prefix) else os.unlink
     for file in files_of(prefix):  # a process that is killed meanwhile leaves what the next one finds
-        delete(file)
-    if storage.exists(prefix):  # in TensorFlow's first format
-        delete(prefix)
-
-
-def write_text(path: str, text: str, aside: str) -> None:
-    """Replace a file, whole and synced; at a URL, as whole as its file system does that.
-
-    Args:
-      path: The file.
-      text: What it is to hold.
-      aside: Where it is written first, in the same directory.
-
-    Raises:
-      OSError, tf.errors.OpError: If it cannot be written; the one before is in its place then.
-    """
-    if storage.is_url(path):
-        with tf.io.gfile.GFile(aside, "w") as file:
-            file.write(text)
-        tf.io.gfile.rename(aside, path, overwrite=True)
-        return
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            file.write(text)
-        sync(aside)
-        os.replace(aside, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(aside)
-        raise
-    sync(os.path.dirname(path) or ".")
-
-
-def sync(path: str) -> None:
-    """Wait until the file, or the names in the directory, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        storage.remove(file)
+    if storage.exists(prefix) and not os.path.isdir(prefix):  # in TensorFlow's first format
+        storage.remove(prefix)

@@ -24,10 +24,7 @@ import os
 import re
 from collections.abc import Collection
 
-import crc32c
-import tensorflow as tf
-
-from hookrun.checkpoints import aliases, files, state_file, storage
+from hookrun.checkpoints import files, integrity, state_file, storage
 from hookrun.runtime import hook_state
 
 __all__ = [
@@ -41,14 +38,6 @@ __all__ = [
 ]
 
 _logger = logging.getLogger(__name__)
-
-_CANNOT_READ = (tf.errors.OpError, OSError, IndexError, RuntimeError, ValueError)
-"""What TensorFlow's checkpoint reader raises: errors of its own, and those its bindings translate to."""
-
-_FOOTER_SIZE, _MAGIC_SIZE = 48, 8
-_VARINT = rb"([\x80-\xff]{1,9}[\x01-\x7f]|[\x00-\x7f])"
-_HANDLES = _VARINT * 4 + rb"\x00*\Z"
-"""The two handles at the begin of a table's footer: four varints, none longer than it need be, and zeros."""
 
 
 def newest_intact(save_path: str) -> str | None:
@@ -74,8 +63,10 @@ def newest_intact(save_path: str) -> str | None:
         _logger.warning("Checkpoint %s is passed over: %s", prefix, reason)
         failed[prefix] = reason
     if failed:
+        from tensorflow import errors
+
         tried = "\n  ".join(f"{prefix}: {reason}" for prefix, reason in failed.items())
-        raise tf.errors.DataLossError(
+        raise errors.DataLossError(
             None,
             None,
             f"None of the checkpoints of {save_path} is intact, and the training does not start anew while "
@@ -99,9 +90,9 @@ def save_paths_in(directory: str) -> list[str]:
     Args:
       directory: A logdir.
     """
-    prefixes = {os.path.basename(path) for path in named_in(directory)[:1]}
-    prefixes |= files.prefixes_of(set(storage.names_in(directory)))
-    return sorted({os.path.join(directory, re.sub(r"-\d+$", "", prefix)) for prefix in prefixes})
+    named = {files.without_step(os.path.basename(path)) for path in named_in(directory)[:1]}
+    found = set(map(files.without_step, files.prefixes_in(directory, named)))
+    return sorted(os.path.join(directory, base_name) for base_name in named | found)
 
 
 def named_in(directory: str) -> list[str]:
@@ -137,22 +128,21 @@ def session_source(logdir: str | None, checkpoint: str | None) -> dict[str, str 
     return {"checkpoint_dir": logdir}
 
 
-def verify(prefix: str) -> str | None:
-    """Read every byte of a checkpoint, one tensor at a time.
+def verify(prefix: str, progress: integrity.Progress = lambda _: None) -> str | None:
+    """Read every byte of a checkpoint.
 
     A file of TensorFlow's first format, before V2, is not read: it is taken to be intact.
 
     Args:
       prefix: The checkpoint, as `tf.compat.v1.train.Saver.restore` takes it.
+      progress: Called with the number of bytes of each piece of data that was read.
 
     Returns:
       What is damaged, naming the file; None if the checkpoint is intact.
     """
-    for check in (_check_files, _check_hook_state, _check_tensors, _check_unread_of_index):
-        reason = check(prefix)
-        if reason is not None:
-            return reason
-    return None
+    if not storage.exists(f"{prefix}.index"):
+        return None if files.exists(prefix) else f"{prefix}.index is missing"
+    return _damage_of_hook_state(prefix) or integrity.damage(prefix, progress=progress)
 
 
 class _Logdir:
@@ -161,8 +151,9 @@ class _Logdir:
     def __init__(self, save_path: str) -> None:
         self._directory, basename = os.path.split(save_path)
         self._own = re.compile(rf"{re.escape(basename)}(?:-(\d+))?")
-        there = files.prefixes_of(set(storage.names_in(self._directory)))
-        self._on_disk = {os.path.join(self._directory, name) for name in there}
+        on_disk = files.prefixes_in(self._directory, {basename})
+        self._on_disk = {os.path.join(self._directory, name) for name in on_disk}
+        self._state_file = state_file.path_in(self._directory)
         self._state = state_file.read(self._directory)
         self._named = [self._found(path) for path in _named(self._state)]
 
@@ -178,22 +169,21 @@ class _Logdir:
         if not self._named:
             _logger.warning(
                 "%s is missing or names no checkpoint; starting from %s, found by its files",
-                *(state_file.path_in(self._directory), chosen),
+                *(self._state_file, chosen),
             )
             return
         newest = self._named[0]
         if chosen != newest and newest not in failed:
             reason = "which is older" if self._is_own(newest) else "which has another base name"
             _logger.warning(
-                "Starting from %s, although %s names %s, %s",
-                *(chosen, state_file.path_in(self._directory), newest, reason),
+                "Starting from %s, although %s names %s, %s", chosen, self._state_file, newest, reason
             )
         if chosen == newest:
             for prefix in self._on_disk:
                 if self._is_own(prefix) and self._step(prefix) > self._step(chosen) and prefix not in failed:
                     _logger.warning(
                         "Checkpoint %s is passed over: %s, written after it, names %s",
-                        *(prefix, state_file.path_in(self._directory), chosen),
+                        *(prefix, self._state_file, chosen),
                     )
 
     def is_not_yet_named(self, prefix: str) -> bool:
@@ -236,87 +226,9 @@ def _named(state: state_file.StateFile) -> list[str]:
     return list(dict.fromkeys([*newest, *reversed(state.paths)]))
 
 
-def _check_files(prefix: str) -> str | None:
-    if files.exists(prefix):
-        return None
-    if any(files.prefix_of(file) == prefix for file in files.files_of(prefix)):
-        return f"{prefix}.index is missing"
-    return f"there is no file {prefix}.index, nor any data of it"
-
-
-def _check_hook_state(prefix: str) -> str | None:
+def _damage_of_hook_state(prefix: str) -> str | None:
     try:
         hook_state.read(prefix + hook_state.SUFFIX)
     except (OSError, ValueError) as error:
         return str(error)
     return None
-
-
-def _check_tensors(prefix: str) -> str | None:
-    """Have TensorFlow's reader check all of the data, and of the index what it reads of it."""
-    if not _has_index(prefix):
-        return None
-    with aliases.readable(prefix) as path:
-        try:
-            reader = tf.compat.v1.train.NewCheckpointReader(path)
-        except _CANNOT_READ as error:
-            return f"{prefix}.index cannot be read: {_first_line(error).replace(path, prefix)}"
-        for name, dtype in reader.get_variable_to_dtype_map().items():
-            try:
-                if dtype == tf.variant:
-                    _restore(path, name, dtype)
-                else:
-                    reader.get_tensor(name)
-            except _CANNOT_READ as error:
-                why = _first_line(error).replace(path, prefix)
-                return f"{name!r} cannot be read from {prefix}.data-*: {why}"
-    return None
-
-
-def _restore(path: str, name: str, dtype: tf.DType) -> None:
-    """Read a tensor that has no form in numpy, such as the state of an iterator."""
-    with tf.Graph().as_default():
-        (tensor,) = tf.raw_ops.RestoreV2(
-            prefix=path, tensor_names=[name], shape_and_slices=[""], dtypes=[dtype]
-        )
-        with tf.compat.v1.Session(config=tf.compat.v1.ConfigProto(device_count={"GPU": 0})) as session:
-            session.run(tensor.op)
-
-
-def _check_unread_of_index(prefix: str) -> str | None:
-    """Check what TensorFlow's reader does not read of the index: its metadata block and its padding.
-
-    The index is a table in LevelDB's format. It ends with a footer: offset and size of the metadata block,
-    the same of the index block, zeros, and a magic number.
-    """
-    if not _has_index(prefix):
-        return None
-    with tf.io.gfile.GFile(f"{prefix}.index", "rb") as file:
-        table = file.read()
-    footer = table[-_FOOTER_SIZE:-_MAGIC_SIZE]
-    handles = re.match(_HANDLES, footer, re.DOTALL)
-    if handles is not None:
-        offset, size = (_varint(handles[group]) for group in (1, 2))
-        block, stored = table[offset : offset + size + 1], table[offset + size + 1 : offset + size + 5]
-        if int.from_bytes(stored, "little") == _masked_crc(block):
-            return None
-    return f"{prefix}.index: its footer or its metadata block is damaged"
-
-
-def _has_index(prefix: str) -> bool:
-    return bool(tf.io.gfile.exists(f"{prefix}.index"))
-
-
-def _varint(data: bytes) -> int:
-    """The number in a varint: seven bits a byte, the lowest first."""
-    return sum((byte & 0x7F) << (7 * place) for place, byte in enumerate(data))
-
-
-def _masked_crc(data: bytes) -> int:
-    """The checksum as it is stored in tables and records."""
-    crc = crc32c.crc32c(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

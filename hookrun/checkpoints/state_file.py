@@ -12,16 +12,17 @@ because the times of files do not survive a copy:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import crc32c
-import tensorflow as tf
 from google.protobuf import text_format
 
 from hookrun.checkpoints import files, storage
+from hookrun.checkpoints.messages import CheckpointState
 
 __all__ = ["StateFile", "path_in", "read", "time_saved", "write"]
 
@@ -55,9 +56,9 @@ class StateFile:
         """When a checkpoint in the directory was saved: as it says here, or else as its file does; in seconds
         since the epoch. None where there is no such checkpoint."""
         for file in (f"{path}.index", path):  # a file of TensorFlow's first format is the checkpoint itself
-            if storage.exists(file):
-                known = self.times.get(os.path.basename(path))
-                return storage.size_and_time(file)[1] / 1e9 if known is None else known
+            with contextlib.suppress(FileNotFoundError):
+                written = storage.size_and_time(file)[1] / 1e9
+                return self.times.get(os.path.basename(path), written)
         return None
 
     def is_older_than(self, path: str) -> bool:
@@ -68,8 +69,8 @@ class StateFile:
             return self.tells_all and name not in self.times
         there = storage.names_in(self.directory)
         parts = [file for file in there if files.prefix_of(file) == name or file == name]
-        saved = [storage.size_and_time(os.path.join(self.directory, part))[1] for part in parts]
-        return max(saved, default=0) > storage.size_and_time(path_in(self.directory))[1]
+        saved = [_written(os.path.join(self.directory, part)) for part in parts]
+        return max(saved, default=0) > _written(path_in(self.directory))
 
 
 def path_in(directory: str) -> str:
@@ -79,21 +80,22 @@ def path_in(directory: str) -> str:
 def read(directory: str) -> StateFile:
     """Read the state file of a directory."""
     try:
-        state = tf.train.get_checkpoint_state(directory)
-    except ValueError:  # it names none, or is no text
+        with storage.open_to_read(path_in(directory)) as file:
+            text = file.read().decode()
+        state = text_format.Parse(text, CheckpointState(), allow_unknown_field=True)
+    except (OSError, UnicodeDecodeError, text_format.ParseError):
         return StateFile(directory)
-    if state is None:
+    if not state.model_checkpoint_path:
         return StateFile(directory)
-    with tf.io.gfile.GFile(path_in(directory)) as file:
-        text = file.read()
-    paths, saved = tuple(state.all_model_checkpoint_paths), state.all_model_checkpoint_timestamps
-    named = [os.path.basename(path) for path in paths]
-    times = dict(zip(named, saved, strict=True)) if len(saved) == len(named) else {}
+    newest = os.path.join(directory, state.model_checkpoint_path)
+    paths = tuple(os.path.join(directory, path) for path in state.all_model_checkpoint_paths)
+    saved = state.all_model_checkpoint_timestamps
+    times = dict(zip(map(os.path.basename, paths), saved, strict=True)) if len(saved) == len(paths) else {}
     times |= {name: float(time) for name, time in _MENTIONED.findall(text)}
     checksum = _CHECKSUM.search(text)
     tells_all = checksum is not None and text == _with_checksum(text[: checksum.start()])
-    by_hand = not tells_all and (checksum is not None or paths[-1:] != (state.model_checkpoint_path,))
-    return StateFile(directory, state.model_checkpoint_path, paths, times, tells_all, by_hand)
+    by_hand = not tells_all and (checksum is not None or paths[-1:] != (newest,))
+    return StateFile(directory, newest, paths, times, tells_all, by_hand)
 
 
 def write(
@@ -113,7 +115,7 @@ def write(
       times: When they were saved, by path; of those that are not here, as `time_saved` says.
 
     Raises:
-      OSError, tf.errors.OpError: If it cannot be written; the one before is in its place then.
+      OSError: If it cannot be written; the one before is in its place then.
     """
     directory, base_name = os.path.split(save_path)
     before, times = read(directory), times or {}
@@ -123,17 +125,21 @@ def write(
 
     named = [path for path in paths if path != newest] + [newest]
     saved = [time_of(path) for path in named]
-    own = re.compile(rf"{re.escape(base_name)}(?:-\d+)?")
-    others = {name for name in files.prefixes_of(set(storage.names_in(directory))) if own.fullmatch(name)}
+    others = {
+        name for name in files.prefixes_in(directory, {base_name}) if files.without_step(name) == base_name
+    }
     others -= {os.path.basename(path) for path in named}
-    if relative or not os.path.isabs(directory):
+    if relative or not os.path.isabs(directory):  # relative paths are taken for paths from the directory
         newest, *named = (os.path.relpath(path, directory) for path in (newest, *named))
-        directory = os.path.abspath(directory)  # with a relative one, they are taken for paths from here
-    state = tf.compat.v1.train.generate_checkpoint_state_proto(directory, newest, named, saved)
+    state = CheckpointState(
+        model_checkpoint_path=newest,
+        all_model_checkpoint_paths=named,
+        all_model_checkpoint_timestamps=saved,
+    )
     text = text_format.MessageToString(state)
     for name in sorted(others):
         text += f"# {name} is there too, saved at {time_of(os.path.join(directory, name))}\n"
-    files.write_text(path_in(os.path.dirname(save_path)), _with_checksum(text), f"{save_path}{_ASIDE}")
+    storage.write_text(path_in(directory), _with_checksum(text), f"{save_path}{_ASIDE}")
 
 
 def time_saved(path: str) -> float | None:
@@ -142,6 +148,14 @@ def time_saved(path: str) -> float | None:
     The state file beside it says it, or else the time of its file. For many, `read` the state file once.
     """
     return read(os.path.dirname(path)).time_of(path)
+
+
+def _written(path: str) -> int:
+    """When a file was written, in nanoseconds since the epoch; 0 for one that was removed meanwhile."""
+    try:
+        return storage.size_and_time(path)[1]
+    except FileNotFoundError:
+        return 0
 
 
 def _with_checksum(text: str) -> str:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from hookrun import events
+from hookrun.paths import local_path
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.step_rate import StepRate
 from hookrun.triggers import schedule
-from hookrun.writers.paths import local_path
 
 if TYPE_CHECKING:
     from hookrun.graph.supervisor import Supervisor

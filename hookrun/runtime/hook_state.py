@@ -16,9 +16,9 @@ from typing import IO, Any
 
 import crc32c
 
+from hookrun.paths import is_local
 from hookrun.runtime.hook import Hook
 from hookrun.triggers import Trigger
-from hookrun.writers.paths import is_local
 
 __all__ = ["SUFFIX", "HookState", "check_names", "collect", "has_state", "load", "read", "write"]
 

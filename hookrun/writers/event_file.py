@@ -19,8 +19,8 @@ from contextlib import ExitStack, suppress
 from itertools import islice
 from typing import Any, SupportsInt
 
+from hookrun.paths import is_local, local_path
 from hookrun.writers.event_writer import EventWriter, summary_event
-from hookrun.writers.paths import is_local, local_path
 from hookrun.writers.record_file import EventFile, check_url, make_directory
 from hookrun.writers.vocabulary import Vocabulary
 

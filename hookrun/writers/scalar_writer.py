@@ -11,7 +11,7 @@ from typing import Any, SupportsInt, TextIO
 
 import tensorflow as tf
 
-from hookrun.writers.paths import local_path
+from hookrun.paths import local_path
 
 __all__ = ["ScalarWriter", "TextFileWriter"]
 
