@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hookrun.checkpoints import restore, state_file, storage
-from hookrun.checkpoints.files import files_of, index_last, remove, step_of
+from hookrun.checkpoints.files import files_of, index_last, remove, step_of, without_step
 from hookrun.checkpoints.retention import Checkpoint, EveryNHours, LatestN, Policy
 from hookrun.runtime import hook_state
 from hookrun.runtime.hook_state import HookState
@@ -43,6 +43,9 @@ def policy_of(saver: Any) -> Policy | None:
 
 class CheckpointDirectory:
     """The checkpoints of one saver, at one path. For one thread at a time.
+
+    Those that the program saves by the same saver under other names are among them, as TensorFlow's own saves
+    count them: over a restart too, where the state file names both.
 
     A checkpoint is first written into a directory of its own, ``<save_path>.saving``, and synced. Its files
     are then moved to their places, the index last: a checkpoint that has an index is complete. Then the
@@ -77,8 +80,8 @@ class CheckpointDirectory:
         self._saves = 0
         self._state_before = state_file.read(self._directory)
         self._times: dict[str, float] = {}
-        self._paths = [*self._paths_in_state_file(), *restore.not_yet_named(save_path)]
-        if restored_from is not None and self._is_ours(os.path.basename(restored_from)):
+        self._paths = [*restore.listed(save_path), *restore.not_yet_named(save_path)]
+        if restored_from is not None and without_step(os.path.basename(restored_from)) == self._base_name:
             restored = os.path.join(self._directory, os.path.basename(restored_from))
             if restored not in self._paths:
                 self._paths.append(restored)
@@ -208,13 +211,6 @@ class CheckpointDirectory:
 
     def _write_state_file(self, newest: str) -> None:
         state_file.write(self._save_path, newest, self._paths, self._relative, self._times)
-
-    def _paths_in_state_file(self) -> list[str]:
-        names = map(os.path.basename, self._state_before.paths)
-        return [os.path.join(self._directory, name) for name in names if self._is_ours(name)]
-
-    def _is_ours(self, name: str) -> bool:
-        return name == self._base_name or name.removeprefix(f"{self._base_name}-").isdecimal()
 
     def _time_of(self, path: str) -> float | None:
         """When it was saved; None where it is gone."""

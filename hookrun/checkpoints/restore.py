@@ -1,9 +1,10 @@
 """Which checkpoint a run starts from: the newest intact one.
 
 A logdir may hold checkpoints of several base names; those of the Supervisor's `checkpoint_basename` are
-its own. They are found by their files and by the state file (`checkpoint`), whose paths are looked up by
-their last component in the logdir first: it may have been moved, or come from another machine. They are
-tried in this order, the higher step first within each line, until one is intact:
+its own, and where the state file names any of them, all that it names: the program may save by the same
+saver under other names. They are found by their files and by the state file (`checkpoint`), whose paths are
+looked up by their last component in the logdir first: it may have been moved, or come from another machine.
+They are tried in this order, the higher step first within each line, until one is intact:
 
 1. Those newer than what the state file names as newest, if they were saved after it was written and it
    does not list them: the process was killed before it could.
@@ -21,7 +22,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Collection
 
 from hookrun.checkpoints import files, integrity, state_file, storage
@@ -29,6 +29,7 @@ from hookrun.runtime import hook_state
 
 __all__ = [
     "candidates",
+    "listed",
     "named_in",
     "newest_intact",
     "not_yet_named",
@@ -110,6 +111,16 @@ def not_yet_named(save_path: str) -> list[str]:
     return [prefix for prefix in logdir.candidates() if logdir.is_not_yet_named(prefix)][::-1]
 
 
+def listed(save_path: str) -> list[str]:
+    """The checkpoints of one saver that the state file names, from the oldest, also those under other names.
+
+    Args:
+      save_path: Logdir and base name of the checkpoints, as `Supervisor.save_path`. Where the state file
+        names none of these, it is that of another saver in the same directory.
+    """
+    return _Logdir(save_path).listed
+
+
 def session_source(logdir: str | None, checkpoint: str | None) -> dict[str, str | None]:
     """The arguments by which a `SessionManager` restores `checkpoint`.
 
@@ -149,13 +160,17 @@ class _Logdir:
     """The checkpoints of a base name in a directory, and what its state file says of them."""
 
     def __init__(self, save_path: str) -> None:
-        self._directory, basename = os.path.split(save_path)
-        self._own = re.compile(rf"{re.escape(basename)}(?:-(\d+))?")
-        on_disk = files.prefixes_in(self._directory, {basename})
+        self._directory, self._base_name = os.path.split(save_path)
+        on_disk = files.prefixes_in(self._directory, {self._base_name})
         self._on_disk = {os.path.join(self._directory, name) for name in on_disk}
         self._state_file = state_file.path_in(self._directory)
         self._state = state_file.read(self._directory)
         self._named = [self._found(path) for path in _named(self._state)]
+        self.listed: list[str] = []
+        """What the state file names, from the oldest, if it is that of this saver."""
+        found = list(map(self._found, self._state.paths))
+        if any(map(self._is_own, found)):
+            self.listed = found
 
     def candidates(self) -> list[str]:
         """The checkpoints in the order in which they are tried."""
@@ -180,7 +195,8 @@ class _Logdir:
             )
         if chosen == newest:
             for prefix in self._on_disk:
-                if self._is_own(prefix) and self._step(prefix) > self._step(chosen) and prefix not in failed:
+                is_newer = 0 <= self._step(chosen) < self._step(prefix)
+                if self._is_own(prefix) and is_newer and prefix not in failed:
                     _logger.warning(
                         "Checkpoint %s is passed over: %s, written after it, names %s",
                         *(prefix, self._state_file, chosen),
@@ -202,12 +218,12 @@ class _Logdir:
         return path if here not in self._on_disk and files.exists(path) else here
 
     def _is_own(self, prefix: str) -> bool:
-        return self._own.fullmatch(os.path.basename(prefix)) is not None
+        return files.without_step(os.path.basename(prefix)) == self._base_name or prefix in self.listed
 
     def _step(self, prefix: str) -> int:
         """The step in the name; -1 without one."""
-        match = self._own.fullmatch(os.path.basename(prefix))
-        return int(match[1]) if match and match[1] else -1
+        step = files.step_of(prefix)
+        return -1 if step is None else step
 
     def _rank(self, prefix: str) -> int:
         """The line of the module's docstring that `prefix` belongs to."""

@@ -151,6 +151,28 @@ def test_a_manual_save_of_the_program_is_counted_and_does_not_remove_the_best(sa
     assert steps_in(tmp_path) == [1, 3, 4]
 
 
+def test_saves_of_the_same_saver_under_other_names_are_counted_as_tensorflow_does(saving, tmp_path):
+    for start in (0, 10):
+        saver = saving.saver = v1.train.Saver([saving.variable], max_to_keep=3)
+        saving.open(policy_of(saver))
+        for step, other in [(start + 1, "mine"), (start + 2, "other")]:
+            saving(step)
+            saver.save(saving.sess, str(tmp_path / other), global_step=step)
+            assert len(steps_in(tmp_path)) <= 3
+    assert [os.path.basename(p) for p in saver.last_checkpoints] == ["mine-11", "model.ckpt-12", "other-12"]
+    assert steps_in(tmp_path) == [11, 12, 12]
+
+
+def test_saves_under_other_names_alone_are_those_of_another_saver(saving, tmp_path):
+    other = v1.train.Saver([saving.variable])
+    saving.variable.load(0.0, saving.sess)
+    for step in (1, 2):
+        other.save(saving.sess, str(tmp_path / "mine"), global_step=step)
+    saving.open(LatestN(1))
+    saving(3)
+    assert steps_in(tmp_path) == [1, 2, 3]
+
+
 def test_what_is_named_is_on_disk_and_what_is_removed_has_a_successor(saving, tmp_path, monkeypatch):
     for step in (1, 2, 3):
         saving(step)
