@@ -21,6 +21,7 @@ __all__ = [
     "SessionCreated",
     "SessionLost",
     "SessionRecovered",
+    "SessionRestored",
     "Step",
     "Stop",
     "SummaryDue",
@@ -126,6 +127,20 @@ class SessionRecovered:
     steps_lost: int | None
     """The steps from where its model comes from to the last one that this process knew of, whatever other
     workers have trained meanwhile; None without a global step."""
+
+
+@dataclass(slots=True)
+class SessionRestored:
+    """The training goes on from another step than its last one: an older checkpoint was restored."""
+
+    session: Session
+    """The session of the training."""
+    global_step: int
+    """The step that it goes on from; without a global step, the steps counted so far."""
+    last_step: int
+    """The step that it had reached before."""
+    checkpoint: str | None
+    """The prefix of what `Supervisor.restore` restored; None where it was done in another way."""
 
 
 @dataclass(slots=True)

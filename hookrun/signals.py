@@ -10,6 +10,7 @@
 | `checkpoint_saved` | after a checkpoint is complete and visible | the one that saved |
 | `session_lost` | when a worker or parameter server went away, before `stop` | the caller's |
 | `session_recovered` | when `Supervisor.train` goes on after that, before its first step | the caller's |
+| `session_restored` | when an older checkpoint was restored in the session | the one that restored or steps |
 | `stop` | once per session, at its end, clean or not, the session still open | the caller's |
 
 They are blinker signals with the Supervisor as sender: ``signals.step.connect(fn, sender=sv)`` works as
@@ -40,6 +41,7 @@ __all__ = [
     "session_created",
     "session_lost",
     "session_recovered",
+    "session_restored",
     "step",
     "stop",
     "summary_due",
@@ -318,6 +320,11 @@ session_lost = Signal("session_lost")
 session_recovered = Signal("session_recovered")
 """Sent when `Supervisor.train` goes on in a new session after a lost one: after its `session_created`, before
 its first step. On the caller's thread, with an `events.SessionRecovered`."""
+
+session_restored = Signal("session_restored")
+"""Sent when the training goes on from another step than its last one, with an `events.SessionRestored`: in
+`Supervisor.restore`, on its thread, between two steps; where the program restored an older checkpoint in
+another way, before the next training step is run, on its thread."""
 
 stop = Signal("stop")
 """Sent once per session when it ends, cleanly or not: the services have stopped, the session is still open.

@@ -38,6 +38,12 @@ class Trigger(abc.ABC):
     def start(self, step: int) -> None:  # noqa: B027 (most triggers have a use for it, none must)
         """Training starts, or resumes, after `step` steps. Called before the first step of a session."""
 
+    def go_on_from(self, step: int) -> None:
+        """The training goes on after `step` steps, where it had made others: an older checkpoint was restored
+        within its session. What counts steps begins anew there, which `start` does unless this is overridden;
+        what measures time goes on."""
+        self.start(step)
+
     @abc.abstractmethod
     def __call__(self, step: int) -> bool:
         """True when the trigger fires at `step`, which is then remembered.
@@ -106,6 +112,9 @@ class EverySecs(Trigger):
 
     def start(self, step: int) -> None:
         self._last = self._clock()
+
+    def go_on_from(self, step: int) -> None:
+        """The time goes on."""
 
     def __call__(self, step: int) -> bool:
         now = self._clock()
@@ -190,6 +199,10 @@ class AnyOf(Trigger):
         for trigger in self.triggers:
             trigger.start(step)
 
+    def go_on_from(self, step: int) -> None:
+        for trigger in self.triggers:
+            trigger.go_on_from(step)
+
     def __call__(self, step: int) -> bool:
         return any([trigger(step) for trigger in self.triggers])
 
@@ -219,6 +232,11 @@ class NextStep:
     def start(self, step: int) -> None:
         """Training starts, or resumes, after `step` steps."""
         self._trigger.start(step)
+        self.after(step)
+
+    def go_on_from(self, step: int) -> None:
+        """The training goes on after `step` steps, where it had made others."""
+        self._trigger.go_on_from(step)
         self.after(step)
 
     def after(self, step: int) -> None:

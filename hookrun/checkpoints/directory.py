@@ -125,6 +125,43 @@ class CheckpointDirectory:
             self._prune(self._policy, path)
         return path
 
+    def go_back(self, step: int, restored: str | None = None) -> bool:
+        """The training goes on from `step`: what was saved of later steps is given up.
+
+        It is older than the rest from now on. The state file names as newest what was restored, or else the
+        newest of the rest, so that the next run does not start from what was given up. Where there is none,
+        all stays as it was.
+
+        Args:
+          step: The step that the training goes on from.
+          restored: The checkpoint that was restored; None where it is not known.
+
+        Returns:
+          True where `restored` is one of the directory's own.
+
+        Raises:
+          OSError: If the state file cannot be written.
+        """
+        known = self._paths if self._policy is not None else restore.candidates(self._save_path)
+        steps = {path: self._step_of(path) or 0 for path in known if time_saved(path) is not None}
+        own = None if restored is None else self._own(restored)
+        newest = own or max((p for p in steps if steps[p] <= step), key=steps.__getitem__, default=None)
+        if newest is None:
+            return False
+        steps.pop(newest, None)
+        self._paths = [*sorted(steps, key=lambda path: steps[path] <= step), newest]
+        if self._policy is None:
+            self._paths = [newest]
+        self._write_state_file(newest)
+        self._saver.set_last_checkpoints_with_time([(c.path, c.time) for c in self.checkpoints])
+        return own is not None
+
+    def _own(self, checkpoint: str) -> str | None:
+        """Its path, where it is one of the directory's."""
+        directory, name = os.path.split(checkpoint)
+        same = os.path.realpath(directory) == os.path.realpath(self._directory)
+        return os.path.join(self._directory, name) if same and self._is_ours(name) else None
+
     def _prune(self, policy: Policy, newest: str) -> None:
         """Remove what is not kept. The state file names it until it is gone, so that none is forgotten."""
         checkpoints = self.checkpoints

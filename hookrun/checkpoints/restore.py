@@ -26,6 +26,7 @@ from collections.abc import Collection
 
 from hookrun.checkpoints import files, integrity, state_file, storage
 from hookrun.runtime import hook_state
+from hookrun.runtime.hook_state import HookState
 
 __all__ = [
     "candidates",
@@ -33,6 +34,7 @@ __all__ = [
     "named_in",
     "newest_intact",
     "not_yet_named",
+    "readable_state",
     "save_paths_in",
     "session_source",
     "verify",
@@ -154,6 +156,21 @@ def verify(prefix: str, progress: integrity.Progress = lambda _: None) -> str | 
     if not storage.exists(f"{prefix}.index"):
         return None if files.exists(prefix) else f"{prefix}.index is missing"
     return _damage_of_hook_state(prefix) or integrity.damage(prefix, progress=progress)
+
+
+def readable_state(prefix: str) -> HookState:
+    """Verify a checkpoint that is asked for by name, and return what is saved beside it for the hooks.
+
+    Raises:
+      ValueError: If there is none.
+      tf.errors.DataLossError: If it is damaged.
+    """
+    if not tf.compat.v1.train.checkpoint_exists(prefix):
+        raise ValueError(f"there is no checkpoint {prefix}")
+    reason = verify(prefix)
+    if reason is not None:
+        raise tf.errors.DataLossError(None, None, f"The checkpoint {prefix} is not restored: {reason}")
+    return hook_state.read(prefix + hook_state.SUFFIX)
 
 
 class _Logdir:

@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import tensorflow as tf
@@ -36,9 +37,10 @@ def as_session_run_hook(*hooks: Hook, logdir: str | os.PathLike[str] | None = No
 
     The hooks are given a Supervisor of their own, which is the same for all of them: they see each other's
     metrics, and are called by priority. Of its signals, these are sent there: `session_created`, also for
-    a session that was recovered; `step`, with triggers and fetches; `stop`, also after an error, and for a
-    session that was lost. `summary_due`, `checkpoint_due`, `checkpoint_saving` and `checkpoint_saved` are
-    not, and the state of hooks is not saved: summaries and checkpoints are the `MonitoredTrainingSession`'s.
+    a session that was recovered; `step`, with triggers and fetches; `session_restored`, at the next step;
+    `stop`, also after an error, and for a session that was lost. `summary_due`, `checkpoint_due`,
+    `checkpoint_saving` and `checkpoint_saved` are not, and the state of hooks is not saved: summaries and
+    checkpoints are the `MonitoredTrainingSession`'s.
 
     An error in a hook is raised from the run. A stop that is asked for ends the training after the run.
 
@@ -142,14 +144,17 @@ class _MonitoredSupervisor(Supervisor):
         steps = self._training_steps
         fetches, feed_dict, _ = context.original_args
         steps.raise_pending_error()
-        self._told: tuple[Listeners, Variant] | None = None
+        self._told: tuple[Listeners, Variant, int] | None = None
         self._seen: Run | None = None
         wanted = fetches
         plan = TrainingSteps.plan(steps, fetches, feed_dict)
+        if steps.step_was_set:
+            steps.look(context.session, plan)
+        self._sets_step = plan is None or plan.sets_step
         listeners = steps.listeners() if plan is not None and plan.step_ops else None
         if plan is not None and listeners is not None:
             variant = plan.variant(listeners.riders(steps.expected_step()))
-            self._told = listeners, variant
+            self._told = listeners, variant, steps.last_step
             wanted = variant.parts
         if self._run_hooks.present:
             with self._run_hooks.unseen():
@@ -165,9 +170,14 @@ class _MonitoredSupervisor(Supervisor):
             self._seen.made_with(values.options, values.run_metadata)
             self._run_hooks.tell(self._seen, values.results)
         if self._told is not None:
-            listeners, variant = self._told
+            listeners, variant, before = self._told
+            results, reads, of_riders = values.results[0]
             with self._gate:
-                self._training_steps.done(context.session, listeners, variant, *values.results[0])
+                self._training_steps.done(
+                    context.session, listeners, variant, results, reads, of_riders, before
+                )
+        if self._sets_step:
+            self._training_steps.step_was_set = True
         if self._coord.should_stop():
             context.request_stop()
         self._raise_error()
@@ -184,3 +194,6 @@ class _MonitoredSteps(TrainingSteps):
 
     def plan(self, fetches: Any, feed_dict: Any) -> None:
         return None
+
+    def writing(self, session: Any, plan: Any) -> AbstractContextManager[None]:
+        return nullcontext()

@@ -41,6 +41,7 @@ class Plan:
         self._fed = {id(graph.as_graph_element(leaf)) for key in feeds for leaf in leaves_of(key)}
         self.step_ops = all_step_ops.reached_by(elements, self._fed)
         self.writes = bool(self.step_ops) or all_step_ops.writes_variables(elements, self._fed)
+        self.sets_step = not self.step_ops and all_step_ops.sets_step(elements, self._fed)
         self._reads = all_step_ops.reads_of(self.step_ops)
         self._fetches = _copied(fetches)
         self._feeds = feeds

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from hookrun import signals
 from hookrun.events import INTERRUPTS
-from hookrun.graph.plans import Variant
+from hookrun.graph.plans import Plan, Variant
 from hookrun.graph.prepared import InlineChoice, NotPreparable, Ran
 from hookrun.graph.recovery import LOST, SessionLostError, call_while_answered, close_within, is_lost
 
@@ -45,13 +45,23 @@ class ManagedSession(tf.compat.v1.Session):
 
     @property
     def last_step(self) -> int:
-        """The step after the last training step that was counted or told to hooks."""
+        """The step after the last training step that was counted or told to hooks; lower again where the
+        training went back to an earlier one."""
         return self._training_steps.last_step
+
+    @property
+    def model_version(self) -> int:
+        """Another number whenever runs of this session may have written variables of the model."""
+        return self._training_steps.model_version
 
     def catch_up(self) -> None:
         """Have `last_step` count the training steps of which nobody heard."""
         if not self._was_closed:
             self._training_steps.catch_up(self)
+
+    def go_on_from(self, step: int) -> None:
+        """Have the training steps counted from `step` on."""
+        self._training_steps.go_on_from(step)
 
     @property
     def closed(self) -> bool:
@@ -66,7 +76,10 @@ class ManagedSession(tf.compat.v1.Session):
             what a hook raised in `before_run`. It is not run then.
           SessionLostError: If a task of the cluster went away; every later run raises it too.
         """
-        run_hooks = self._training_steps.run_hooks
+        steps = self._training_steps
+        if steps.step_was_set:
+            steps.look(self, steps.plan(fetches, feed_dict))
+        run_hooks = steps.run_hooks
         if run_hooks.present:
             return run_hooks.run(self, self._run_and_tell, fetches, feed_dict, options, run_metadata)
         return self._run_and_tell(fetches, feed_dict, options, run_metadata)
@@ -83,7 +96,8 @@ class ManagedSession(tf.compat.v1.Session):
         steps = self._training_steps
         plan = steps.plan(fetches, feed_dict)
         if plan is None:
-            results = self._run_raw(fetches, feed_dict, options, run_metadata)
+            with steps.writing(self, None):
+                results = self._run_raw(fetches, feed_dict, options, run_metadata)
             return results if after is None else after(results)
         if not plan.writes:
             results, *_ = self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)
@@ -100,13 +114,17 @@ class ManagedSession(tf.compat.v1.Session):
             if gate.closed and not own:
                 gate.wait(thread)
             if not trains:
-                results, *_ = self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)
+                with steps.writing(self, plan):
+                    results, *_ = self._run_variant(plan.plain, _NOT_INLINE, feed_dict, options, run_metadata)
                 return results if after is None else after(results)
             state, listeners = steps.listening
             if state is not signals.step.state:
                 listeners = steps.listeners()
             if listeners is None:
-                results, *_ = self._run_variant(plan.plain, plan.inline, feed_dict, options, run_metadata)
+                try:
+                    results, *_ = self._run_variant(plan.plain, plan.inline, feed_dict, options, run_metadata)
+                finally:
+                    steps.has_written = True
                 if after is not None:
                     results = after(results)
                 steps.count()
@@ -114,6 +132,7 @@ class ManagedSession(tf.compat.v1.Session):
             riders = (
                 listeners.riders(steps.expected_step()) if listeners.are_scheduled else listeners.fetching
             )
+            before = steps.last_step
             try:
                 known_riders, variant = plan.latest
                 if known_riders is not riders:
@@ -123,10 +142,12 @@ class ManagedSession(tf.compat.v1.Session):
                 for rider in riders:
                     rider.missed()
                 raise
+            finally:
+                steps.has_written = True
             results, reads, values = ran
             if after is not None:
                 results = after(results)
-            steps.done(self, listeners, variant, results, reads, values)
+            steps.done(self, listeners, variant, results, reads, values, before)
             return results
         finally:
             if own:
@@ -160,7 +181,11 @@ class ManagedSession(tf.compat.v1.Session):
         self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
     ) -> Any:
         """Run as `tf.compat.v1.Session.run` does: no training step, and no hook sees it."""
-        return self._run_raw(fetches, feed_dict, options, run_metadata)
+        plan = self._training_steps.plan(fetches, feed_dict)
+        if plan is not None and not plan.writes:
+            return self._run_raw(fetches, feed_dict, options, run_metadata)
+        with self._training_steps.writing(self, plan):
+            return self._run_raw(fetches, feed_dict, options, run_metadata)
 
     def _run_raw(self, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any) -> Any:
         try:
@@ -210,7 +235,9 @@ class ManagedSession(tf.compat.v1.Session):
         """Return a callable, as `tf.compat.v1.Session.make_callable` does. No hook sees its runs."""
         run = super().make_callable(fetches, feed_list, accept_options)
         if feed_list is None:
-            return functools.partial(self._call_raw, run) if self.sess_str else run
+            plan = self._training_steps.plan(fetches, None)
+            writes = plan is None or plan.writes
+            return functools.partial(self._call_raw, run, plan, writes) if self.sess_str or writes else run
 
         def run_with_feeds(*values: Any, **options: Any) -> Any:
             feeds = dict(zip(feed_list, values, strict=False))
@@ -218,15 +245,23 @@ class ManagedSession(tf.compat.v1.Session):
 
         return run_with_feeds
 
-    def _call_raw(self, run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _call_raw(
+        self, run: Callable[..., Any], plan: Plan | None, writes: bool, *args: Any, **kwargs: Any
+    ) -> Any:
         if self._lost is not None:
             raise self._lost
-        try:
-            if self._watch is None:
-                return run(*args, **kwargs)
-            return self._watch(functools.partial(run, *args, **kwargs))
-        except LOST as error:
-            self._raise_lost(error)
+        with self._training_steps.writing(self, plan) if writes else contextlib.nullcontext():
+            try:
+                if self._watch is None:
+                    return run(*args, **kwargs)
+                return self._watch(functools.partial(run, *args, **kwargs))
+            except LOST as error:
+                self._raise_lost(error)
+
+    def partial_run(self, handle: Any, fetches: Any, feed_dict: Any = None) -> Any:
+        """Continue a partial run, as `tf.compat.v1.Session.partial_run` does. No hook sees it."""
+        with self._training_steps.writing(self, None):
+            return super().partial_run(handle, fetches, feed_dict)
 
     def close(self) -> None:
         """Close the session, as `tf.compat.v1.Session.close` does.

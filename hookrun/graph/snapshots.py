@@ -9,11 +9,17 @@ import numpy as np
 import tensorflow as tf
 
 from hookrun.graph import tf_internals
+from hookrun.graph.steps import ancestors
 
 if TYPE_CHECKING:
     from hookrun.graph.session import ManagedSession
 
-__all__ = ["Snapshot", "Snapshots", "can_snapshot", "saves_as_tensorflow"]
+__all__ = ["Snapshot", "Snapshots", "can_snapshot", "changes_by_runs_alone", "saves_as_tensorflow"]
+
+_OF_VARIABLES = frozenset(
+    {"VarHandleOp", "Variable", "VariableV2", "ReadVariableOp", "SaveV2", "MergeV2Checkpoints"}
+)
+"""The stateful ops of a saver that saves variables."""
 
 _ALIGNMENT = 64
 """Bytes. An array aligned to this is fed without being copied."""
@@ -38,6 +44,22 @@ def can_snapshot(session: ManagedSession, saver: Any) -> bool:
     save_op = _save_op(session.graph, saver)
     return save_op is not None and all(
         tensor.dtype.base_dtype not in (tf.resource, tf.variant) for tensor in save_op.inputs
+    )
+
+
+def changes_by_runs_alone(session: ManagedSession, saver: Any) -> bool:
+    """True when what `saver` saves changes by nothing but runs of `session` that write variables.
+
+    It is not known for a session of a server, which others may write to, for what TensorFlow's Saver does not
+    save itself, nor for one that saves iterators, tables or local variables.
+    """
+    if session.sess_str or not saves_as_tensorflow(saver) or saver.saver_def is None:
+        return False
+    graph, of = session.graph, session.graph.get_collection
+    local = {v.op.name for v in of("local_variables")} - {v.op.name for v in of("variables")}
+    saved = ancestors([graph.as_graph_element(saver.saver_def.save_tensor_name)], ())
+    return all(
+        op.name not in local and (not op.op_def.is_stateful or op.type in _OF_VARIABLES) for op in saved
     )
 
 

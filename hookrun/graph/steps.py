@@ -7,12 +7,12 @@ step, an op that writes a trainable variable. Initializing and restoring write a
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["StepOps"]
+__all__ = ["StepOps", "ancestors"]
 
 _SCOPE = "hookrun/"
 """The name scope of the ops that are added to the graph."""
@@ -61,7 +61,13 @@ class StepOps:
             variables = {_variable_op(v) for v in tf.compat.v1.trainable_variables()} - {None}
         else:
             variables = set(_variables_behind(_tensor_of(global_step)))
-        anchors = self._updates_of(self._under_any_name(variables))
+        variables = set(self._under_any_name(variables))
+        self._setters: set[Any] = set()
+        if self.counts_global_step:
+            self._setters = self._anchors_of(variables, self._puts)
+            anchors = self._anchors_of(variables, lambda op: not self._puts(op))
+        else:
+            anchors = self._updates_of(variables)
         anchors |= set(self._dequeues_after(anchors))
         readable = self.counts_global_step and _is_plain_read(_tensor_of(global_step))
         self._reads: dict[Any, Any] = {
@@ -93,7 +99,7 @@ class StepOps:
         """
         if not self._reads:
             return []
-        return [op for op in _ancestors(fetches, fed) if op in self._reads]
+        return [op for op in ancestors(fetches, fed) if op in self._reads]
 
     def reads_of(self, step_ops: Iterable[Any]) -> list[Any] | None:
         """The reads of the global step to fetch in a run that reaches `step_ops`.
@@ -107,16 +113,23 @@ class StepOps:
         return None if any(read is None for read in reads) else reads
 
     def writes_variables(self, fetches: Iterable[Any], fed: Collection[int]) -> bool:
-        """True when running `fetches` writes variables of the model, be it in a training step or not.
+        """True when running `fetches` writes variables of the model: trains, initializes or restores them.
 
         Local ones, which hold metrics, are none.
         """
-        return any(op in self._updates for op in _ancestors(fetches, fed))
+        return any(op in self._writes for op in ancestors(fetches, fed))
+
+    def sets_step(self, fetches: Iterable[Any], fed: Collection[int]) -> bool:
+        """True when running `fetches` puts another global step in the place of the one that was counted.
+
+        That is what restoring and initializing do, and assigning a constant.
+        """
+        return bool(self._setters) and any(op in self._setters for op in ancestors(fetches, fed))
 
     @staticmethod
     def unfed_placeholders(fetches: Iterable[Any], fed: Collection[int]) -> list[Any]:
         """The placeholders that running `fetches` needs a value for and that are not in `fed`."""
-        return [op for op in _ancestors(fetches, fed) if op.type == "Placeholder"]
+        return [op for op in ancestors(fetches, fed) if op.type == "Placeholder"]
 
     def _under_any_name(self, variables: Collection[Any]) -> Iterator[Any]:
         """The ops that make `variables`, or others that share them by name."""
@@ -126,22 +139,24 @@ class StepOps:
                 yield op
 
     @functools.cached_property
-    def _updates(self) -> set[Any]:
+    def _writes(self) -> set[Any]:
         of = self._graph.get_collection
         local = {_variable_op(v) for v in of("local_variables")} - {_variable_op(v) for v in of("variables")}
-        return self._updates_of(
-            op for op in self._graph.get_operations() if op.type in _VARIABLES and op not in local
-        )
+        variables = [op for op in self._graph.get_operations() if op.type in _VARIABLES and op not in local]
+        return self._anchors_of(variables, lambda op: True)
 
     def _updates_of(self, variables: Iterable[Any]) -> set[Any]:
-        """The ops outside of v1 control flow through which a fetch writes one of `variables`."""
+        """The ops through which a fetch trains one of `variables`."""
+        return self._anchors_of(variables, lambda op: not (_restores(op) or op in self._initializers))
+
+    def _anchors_of(self, variables: Iterable[Any], chosen: Callable[[Any], bool]) -> set[Any]:
+        """The ops outside of v1 control flow through which a fetch reaches chosen writers of `variables`."""
         writers = dict(writer for variable in variables for writer in self._writers(variable))
-        return {
-            anchor
-            for op, depth in writers.items()
-            if not (_restores(op) or op in self._initializers)
-            for anchor in self._anchors(op, depth)
-        }
+        return {anchor for op, depth in writers.items() if chosen(op) for anchor in self._anchors(op, depth)}
+
+    def _puts(self, op: Any) -> bool:
+        """True for an op that writes a counter and does not count."""
+        return _restores(op) or op in self._initializers or _assigns_constant(op)
 
     @functools.cached_property
     def _initializers(self) -> set[Any]:
@@ -195,11 +210,11 @@ class StepOps:
         queues = {
             id(op.inputs[0])
             for op in ops
-            if op.type.startswith("QueueEnqueue") and any(o in anchors for o in _ancestors([op], ()))
+            if op.type.startswith("QueueEnqueue") and any(o in anchors for o in ancestors([op], ()))
         }
         for op in ops:
             if op.type.startswith("QueueDequeue") and id(op.inputs[0]) in queues:
-                if any(o.type.endswith("AccumulatorApplyGradient") for o in _ancestors([op], ())):
+                if any(o.type.endswith("AccumulatorApplyGradient") for o in ancestors([op], ())):
                     yield op
 
     @functools.cached_property
@@ -271,7 +286,7 @@ def _without_output(name: str) -> str:
     return name.partition(":")[0]
 
 
-def _ancestors(fetches: Iterable[Any], fed: Collection[int]) -> Iterator[Any]:
+def ancestors(fetches: Iterable[Any], fed: Collection[int]) -> Iterator[Any]:
     """The ops that running `fetches` runs, those of the fetches included."""
     pending = [f if isinstance(f, tf.Operation) else f.op for f in fetches if id(f) not in fed]
     seen = set(pending)
@@ -362,6 +377,14 @@ def _restores(op: Any) -> bool:
     while value.op.type in ("Identity", "Reshape", "Cast"):
         value = value.op.inputs[0]
     return value.op.type in ("RestoreV2", "Restore", "RestoreSlice")
+
+
+def _assigns_constant(op: Any) -> bool:
+    """True for an assignment of what is the same in each run."""
+    return op.type in _ASSIGNMENTS and not any(
+        parent.op_def.is_stateful or parent.type.startswith("Placeholder") or parent.type in _VARIABLES
+        for parent in ancestors([op.inputs[1]], ())
+    )
 
 
 def _descent(op: Any) -> int:

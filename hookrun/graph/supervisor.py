@@ -25,6 +25,7 @@ from hookrun.graph.graph_ops import USE_DEFAULT, GraphOps, find_global_step, is_
 from hookrun.graph.plans import leaves_of
 from hookrun.graph.prepared import InlineSteps
 from hookrun.graph.recovery import Recoveries, SessionLostError, StoppedWaitingError
+from hookrun.graph.restored_shapes import check_shapes
 from hookrun.graph.run_identity import run_id_of
 from hookrun.graph.session import ManagedSession, manage
 from hookrun.graph.session_maker import Made, SessionMaker, step_of
@@ -485,6 +486,72 @@ class Supervisor(Bus):
         """
         return self._gate.suspended()
 
+    def restore(self, sess: Any, checkpoint: str | os.PathLike[str]) -> None:
+        """Go back to a checkpoint within the session, with all that belongs to it, and go on from there.
+
+        The model is restored between two steps, and the state that is saved beside it: the metrics, and that
+        of the hooks and their triggers. The step is that of the checkpoint then, and `session_restored` is
+        sent; schedules, the event file and the ``checkpoint`` file go on from there. What was saved of later
+        steps is kept as long as it would have been, and is not what the next run starts from.
+
+        Any thread may call this, also one that is told of a step. A plain ``sv.saver.restore(sess, path)``
+        is noticed at the next training step: the hooks keep their state then, and the metrics are forgotten.
+
+        Args:
+          sess: The session of the training.
+          checkpoint: The checkpoint's prefix, as `tf.compat.v1.train.Saver.restore` takes it.
+
+        Raises:
+          ValueError: If there is no such checkpoint, no `saver`, or `sess` is another session.
+          tf.errors.DataLossError: If the checkpoint is damaged. The model is as it was, as for
+            tf.errors.InvalidArgumentError: If a variable has another shape or type there than in the graph.
+          Exception: What the saver or a hook raised; the training is stopped then, and nothing is saved.
+        """
+        prefix = os.fspath(checkpoint)
+        if self.saver is None or sess is not self._session:
+            needed = "a saver" if self.saver is None else "the session of the training"
+            raise ValueError(f"restore needs {needed}: {prefix} is not restored")
+        state = restore.readable_state(prefix)
+        check_shapes(self._graph, self.saver, prefix)
+        with self.between_steps(), self._graph.as_default():
+            self._session.catch_up()
+            last_step = self._session.last_step
+            try:
+                with self._run_hooks.unseen():
+                    self.saver.restore(sess, prefix)
+                step = self.read_global_step(sess)
+                self._go_on_from(self._session, last_step if step is None else step, last_step, prefix, state)
+            except Exception as error:
+                self._coord.fail(error)
+                raise
+
+    def _go_on_from(
+        self,
+        session: ManagedSession,
+        step: int,
+        last_step: int,
+        checkpoint: str | None = None,
+        state: HookState | None = None,
+    ) -> None:
+        """The model is that of `step` now, not that of the last one: tell all that count steps."""
+        state = state or HookState()
+        session.go_on_from(step)
+        self._metrics = dict(state.metrics)
+        self._restart_schedules(step)
+        if self._summary_writer is not None and step < last_step:  # TensorBoard drops what was given up
+            log = tf.compat.v1.SessionLog(
+                status=tf.compat.v1.SessionLog.START, msg=f"back from step {last_step} to {step}"
+            )
+            writers.file_writer(self._summary_writer).add_session_log(log, step + 1)
+        _logger.info("The training goes on from step %d; its last one was %d", step, last_step)
+        self.send(signals.session_restored, events.SessionRestored(session, step, last_step, checkpoint))
+        if state:
+            hook_state.load(self.hooks, state)
+
+    def _restart_schedules(self, step: int) -> None:
+        for subscription in tuple(self._subscriptions):
+            subscription.go_on_from(step)
+
     @property
     def metrics(self) -> dict[str, float]:
         """The last value of each metric that was reported."""
@@ -703,6 +770,8 @@ class Supervisor(Bus):
 
         Raises:
           tf.errors.DataLossError: If there are checkpoints and none is intact.
+          tf.errors.InvalidArgumentError: If a variable has another shape or type in the checkpoint than in
+            the graph; it names both, and nothing is restored.
           tf.errors.DeadlineExceededError: If there is no session in time; it says what is missing.
           tf.errors.CancelledError: If a stop is requested while the session is waited for.
           Exception: What a hook raised in `on_session_created`; the session is closed then. An error of
@@ -731,6 +800,9 @@ class Supervisor(Bus):
                     maker.wait_for_checkpoint(os.path.dirname(save_path))
                     checkpoint = restore.newest_intact(save_path)
                     wait_for_checkpoint = checkpoint is not None
+                restores_itself = type(self._session_manager) is not tf.compat.v1.train.SessionManager
+                if checkpoint is not None and not restores_itself:
+                    check_shapes(self._graph, self.saver, checkpoint)
                 run_id = self._known_run_id if self._adopt_live_model else None
                 made = maker.prepare(
                     checkpoint, run_id, wait_for_checkpoint, self._init_feed_dict, self._init_fn

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,14 +57,21 @@ class TrainingSteps:
         self._quick_plans: dict[Any, Plan] = {}
         self.listening: tuple[object, Listeners | None] = (None, None)
         """Those who heard of training steps, and the `state` that `signals.step` had when they did."""
-        self._step = 0
+        self.last_step = 0
+        """The step after the last training step that was counted or told to hooks."""
+        self.step_was_set = False
+        """True after a run that may have set the global step, until a training step comes."""
+        self.has_written = False
+        """True after a run that may have written the model, until `model_version` is asked."""
+        self._model_version = 0
+        self._schedules_to_restart = False
         self._is_behind = False
         self._increment: int | None = None
         self._call_each = signals.step.call_each
 
     def start(self, step: int) -> None:
         """Training goes on after `step` steps."""
-        self._step = step
+        self.last_step = step
 
     def forget(self) -> None:
         """Let go of the prepared runs, which hold the session, and prepare no more: it is closed."""
@@ -71,14 +80,65 @@ class TrainingSteps:
             self._plans.clear()
             self._quick_plans.clear()
 
-    @property
-    def last_step(self) -> int:
-        """The step after the last training step that was counted or told to hooks."""
-        return self._step
-
     def expected_step(self) -> int:
         """The number that the next training step will most likely have."""
-        return self._step + (self._increment or 1)
+        return self.last_step + (self._increment or 1)
+
+    @property
+    def model_version(self) -> int:
+        """Another number whenever runs of the session may have written the model; 0 at its beginning."""
+        with self._lock:
+            if self.has_written:
+                self.has_written = False
+                self._model_version += 1
+            return self._model_version
+
+    def writing(self, session: ManagedSession, plan: Plan | None) -> AbstractContextManager[None]:
+        """Around a run that is told to nobody and may write the model; `plan` is what is known of it."""
+        return self._writing(session, plan is None or plan.sets_step)
+
+    @contextlib.contextmanager
+    def _writing(self, session: ManagedSession, sets_step: bool) -> Iterator[None]:
+        if sets_step:
+            self.catch_up(session)
+        try:
+            yield
+        finally:
+            self.has_written = True
+            if sets_step:
+                self.step_was_set = True
+
+    def look(self, session: ManagedSession, plan: Plan | None) -> None:
+        """Called before a run where `step_was_set`: see at which step it begins, if it is a training step."""
+        if plan is None or not plan.step_ops:
+            return
+        with self.gate:
+            self.step_was_set = False
+            step = self._supervisor.read_global_step(session)
+            last_step = self.last_step
+            if step is not None and step < last_step:
+                self._supervisor._go_on_from(session, step, last_step)
+            elif self._schedules_to_restart:
+                self._schedules_to_restart = False
+                self._supervisor._restart_schedules(last_step)
+
+    def go_on_from(self, step: int) -> None:
+        """The training goes on from `step`, which is another one than the last."""
+        with self._lock:
+            self.last_step = step
+        # Those who are being told of an earlier step yet ask their schedules for it.
+        self._schedules_to_restart = self.step_was_set = True
+
+    def _went_back(self, session: ManagedSession, step: int, before: int) -> None:
+        """A training step that began at the step `before` has a lower number."""
+        with self._lock:
+            last_step = self.last_step
+            is_told = last_step < before
+            if not is_told:
+                self.last_step = begin = max(0, step - (self._increment or 1))
+        if not is_told:
+            self._supervisor._go_on_from(session, begin, last_step)
+        self._advance(step)
 
     def listeners(self) -> Listeners | None:
         """Those who hear of training steps; None when nobody does."""
@@ -138,7 +198,7 @@ class TrainingSteps:
             self._is_behind = True
             return
         with self._lock:
-            self._step += 1
+            self.last_step += 1
 
     def catch_up(self, session: ManagedSession) -> None:
         """Read the global step, if training steps were run of which nobody heard."""
@@ -146,7 +206,7 @@ class TrainingSteps:
             self._is_behind = False
             step = self._supervisor.read_global_step(session) or 0
             with self._lock:
-                self._step = max(self._step, step)
+                self.last_step = max(self.last_step, step)
 
     def done(
         self,
@@ -156,14 +216,17 @@ class TrainingSteps:
         results: Any,
         reads: Any,
         values: list[Any],
+        before: int,
     ) -> None:
-        """A training step was run, and gave this for the parts of `variant`: tell those who listen."""
-        if type(reads) is np.int64:
-            step = int(reads)
-            if step > self._step:
-                self._advance(step)
-        else:
-            step = self._number(session, variant, reads)
+        """A training step was run, and gave this for the parts of `variant`: tell those who listen.
+
+        `before` is the `last_step` when it began.
+        """
+        step = int(reads) if type(reads) is np.int64 else self._number(session, variant, reads)
+        if step > self.last_step:
+            self._advance(step)
+        elif step < before:
+            self._went_back(session, step, before)
         known, calls, without_values = variant.calls
         if known is not listeners:
             _, calls, without_values = variant.resolve_calls(listeners)
@@ -189,20 +252,17 @@ class TrainingSteps:
     def _number(self, session: ManagedSession, variant: Variant, reads: Any) -> int:
         if not self._step_ops.counts_global_step:
             with self._lock:
-                self._step += 1
-                return self._step
+                self.last_step += 1
+                return self.last_step
         if variant.has_reads:
-            step = max(map(as_int, reads)) if type(reads) is list else as_int(reads)
-        else:
-            step = self._supervisor.read_global_step(session) or 0
-        self._advance(step)
-        return step
+            return max(map(as_int, reads)) if type(reads) is list else as_int(reads)
+        return self._supervisor.read_global_step(session) or 0
 
     def _advance(self, step: int) -> None:
         with self._lock:
-            increment = step - self._step
+            increment = step - self.last_step
             if increment > 0:
-                self._step = step
+                self.last_step = step
                 if increment != self._increment:
                     self._increment = min(self._increment or increment, increment)
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from hookrun import events, signals, triggers, writers
 from hookrun.checkpoints.directory import CheckpointDirectory, policy_of
 from hookrun.checkpoints.retention import Policy
-from hookrun.graph.snapshots import Snapshots, can_snapshot, saves_as_tensorflow
+from hookrun.graph.snapshots import Snapshots, can_snapshot, changes_by_runs_alone, saves_as_tensorflow
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.hook_state import HookState
 
@@ -57,7 +57,12 @@ class CheckpointHook(Hook):
 
     A session that ends cleanly is saved once more, so that the newest checkpoint holds its last step; one
     that ends with an error is not, and nothing is saved once a hook or service has failed: a diverged model
-    must not become the newest one. A step that is saved already, also by the run before, is not saved again.
+    must not become the newest one. A step that is saved already, also by the run before, is not saved again;
+    nor is a model, with a global step that advances or without, to which nothing was written since.
+
+    Where an older checkpoint is restored within the session (see `Supervisor.restore`), the steps after it
+    are saved again. The ``checkpoint`` file names it then, or the newest that is not of a later step; those
+    of later steps are the first that `keep` lets go.
 
     Before each save `signals.checkpoint_saving` is sent, between two steps: a receiver that sets the
     `refused` of its event to a reason prevents it.
@@ -121,6 +126,8 @@ class CheckpointHook(Hook):
                 f"keep needs a saver with the `save` of TensorFlow's, not a {type(saver).__name__}"
             )
         self._saved_step = None if event.restored_from is None else event.global_step
+        self._saved_version = None if event.restored_from is None else 0
+        self._knows_writes = changes_by_runs_alone(event.session, saver)
         self._failures = 0
         self._writer = futures.ThreadPoolExecutor(1, "hookrun-checkpoint-writer", self._remember_writer)
         self._writer_thread: int | None = None
@@ -139,6 +146,27 @@ class CheckpointHook(Hook):
 
     def _save_at_step(self, supervisor: Supervisor, event: events.Step) -> None:
         self._save(supervisor, event.session, self._snapshots)
+
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        go_back = functools.partial(self._go_back, event, event.session.model_version)
+        is_writing = self._pending is not None and not self._pending.done()
+        if is_writing and threading.get_ident() != self._writer_thread:
+            # What is being written is of the steps that were given up: it must not become the newest.
+            self._pending = self._writer.submit(self._behind, supervisor, go_back)
+        else:
+            go_back()
+
+    def _go_back(self, event: events.SessionRestored, version: int) -> None:
+        self._saved_step = self._saved_version = None
+        try:
+            if self._directory is not None and self._directory.go_back(event.global_step, event.checkpoint):
+                self._saved_step, self._saved_version = event.global_step, version
+        except _STORAGE_ERRORS as error:
+            _logger.error(
+                "The state file does not name what was restored until the next save: %s",
+                error,
+                exc_info=error,
+            )
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         if not event.clean or not supervisor.services_started:
@@ -184,6 +212,8 @@ class CheckpointHook(Hook):
                 step = supervisor.read_global_step(session)
                 if supervisor.global_step_advances and step == self._saved_step:
                     return
+                if self._knows_writes and session.model_version == self._saved_version:
+                    return
                 if not at_end and _has_failed(supervisor):
                     return
                 saving = events.CheckpointSaving(session, step)
@@ -197,15 +227,19 @@ class CheckpointHook(Hook):
                 state = self._state_to_save(supervisor, session)
                 if state is None:
                     return
+                version = session.model_version
                 if snapshots is not None:
                     save = functools.partial(snapshots.take().save, step=step)
                     written: futures.Future[None] = futures.Future()
-                    self._writer.submit(self._save_behind, supervisor, session, step, save, state, written)
+                    work = functools.partial(
+                        self._save_behind, supervisor, session, step, version, save, state, written
+                    )
+                    self._writer.submit(self._behind, supervisor, work)
                     self._pending = written  # only now: an interrupted `submit` may never call it
                     return
                 path = self._write(supervisor, session, step, state, at_end)
                 if path is not None:
-                    self._saved_step = step
+                    self._saved_step, self._saved_version = step, version
             break
         self._announce(supervisor, session, step, path, state)
 
@@ -219,36 +253,40 @@ class CheckpointHook(Hook):
             supervisor.coord.fail(error)
             return None
 
-    def _save_behind(
-        self,
-        supervisor: Supervisor,
-        session: ManagedSession,
-        step: int | None,
-        save: Callable[[str], str | None],
-        state: HookState,
-        written: futures.Future[None],
-    ) -> None:
+    def _behind(self, supervisor: Supervisor, work: Callable[[], None]) -> None:
         """Called on the writer's thread, while training goes on."""
-        assert self._directory is not None
         try:
             with supervisor.graph.as_default():
-                try:
-                    _logger.info("Saving checkpoint to path %s", supervisor.save_path)
-                    path = self._directory.add(save, state)
-                    if path is not None:
-                        self._saved_step = step
-                except _STORAGE_ERRORS as error:
-                    self._failed(step, error)
-                    return
-                finally:
-                    written.set_result(None)
-                self._announce(supervisor, session, step, path, state)
+                work()
         except Exception as error:  # reaches the training as that of a receiver does
             _logger.exception("%s failed", self.name)
             if self.on_error != "log":
                 supervisor.coord.fail(error)
         except events.INTERRUPTS as interrupt:  # of one that was told: it ends the training from any thread
             supervisor.coord.fail(interrupt)
+
+    def _save_behind(
+        self,
+        supervisor: Supervisor,
+        session: ManagedSession,
+        step: int | None,
+        version: int,
+        save: Callable[[str], str | None],
+        state: HookState,
+        written: futures.Future[None],
+    ) -> None:
+        assert self._directory is not None
+        try:
+            _logger.info("Saving checkpoint to path %s", supervisor.save_path)
+            path = self._directory.add(save, state)
+            if path is not None:
+                self._saved_step, self._saved_version = step, version
+        except _STORAGE_ERRORS as error:
+            self._failed(step, error)
+            return
+        finally:
+            written.set_result(None)
+        self._announce(supervisor, session, step, path, state)
 
     def _write(
         self,

@@ -87,6 +87,10 @@ class EarlyStoppingHook(Hook):
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         self._begin(event.global_step or 0)  # before the state of a checkpoint is loaded
 
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        if self.best_step > event.global_step:  # of a model that was given up
+            self._begin(event.global_step)
+
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         if self.fetches is not None:
             values = np.asarray(event.values)

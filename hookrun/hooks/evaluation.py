@@ -112,6 +112,9 @@ class EvaluationHook(Hook):
         self._evaluated: int | None = None
         self._ended = False
 
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        self._evaluated = None
+
     def _evaluate_step(self, supervisor: Supervisor, event: events.Step) -> None:
         with supervisor.between_steps():
             self._measure(supervisor, event.session, supervisor.read_global_step(event.session))

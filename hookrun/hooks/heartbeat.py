@@ -89,6 +89,11 @@ class HeartbeatHook(Hook):
         os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
         self._write(state="training", step=event.global_step, last_checkpoint=event.restored_from)
 
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        self._rate.start(event.global_step)
+        if event.checkpoint is not None:
+            self._write(step=event.global_step, last_checkpoint=event.checkpoint)
+
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         rate = self._rate(event.global_step)
         self._write(step=event.global_step, steps_per_sec=rate if math.isfinite(rate) else None)

@@ -96,12 +96,19 @@ class LearningRateHook(Hook):
                 signals.step, self._set, name=f"{self.name}.rate_at", priority=self.priority
             )
 
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        if self._rate_at is not None:
+            self._current = None  # the variable may have been restored
+            self._set(supervisor, event)
+
     def on_summary_due(self, supervisor: Supervisor, event: events.SummaryDue) -> None:
         if self.trigger is None:
             rate, step = supervisor.run_with_global_step(event.session, self._learning_rate)
             self._record(supervisor, event.session, rate, step)
 
-    def _set(self, supervisor: Supervisor, event: events.SessionCreated | events.Step) -> None:
+    def _set(
+        self, supervisor: Supervisor, event: events.SessionCreated | events.SessionRestored | events.Step
+    ) -> None:
         assert self._rate_at is not None
         rate = self._rate_at(event.global_step or 0)
         if rate != self._current:

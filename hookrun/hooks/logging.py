@@ -62,6 +62,9 @@ class LoggingHook(Hook):
     def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
         self._rate.start(event.global_step or 0)
 
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        self._rate.start(event.global_step)
+
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         rate = self._rate(event.global_step)
         values = format_values(event.values or {})

@@ -73,6 +73,9 @@ class ProfilerHook(Hook):
             raise ValueError(f"{self.name} needs a logdir, and the Supervisor has none")
         self._next_step.start(event.global_step or 0)
 
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        self._next_step.go_on_from(event.global_step)
+
     def before_run(self, context: Any) -> Any:
         if not self._next_step.is_due:
             return None

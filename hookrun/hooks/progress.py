@@ -115,6 +115,14 @@ class ProgressHook(Hook):
             self._bar = _Bar(**self._style, **size, file=self._file, mininterval=0, miniters=0)
             self._bar.raise_logs()
 
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        if self._secs is None:  # else it is the time that is shown, which goes on
+            step, self._start = event.global_step, self._clock()
+            self._style["initial"] = self._line_style["initial"] = step
+            if self._bar is not None:
+                self._bar.reset()
+                self._bar.initial = self._bar.n = self._bar.last_print_n = step
+
     def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
         self._values = format_values(event.values or {})
         self._show(event.global_step)

@@ -52,6 +52,9 @@ class StepCounterHook(Hook):
             raise ValueError("StepCounterHook needs a global step, and the Supervisor has none")
         self._rate.start(event.global_step or 0)
 
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        self._rate.start(event.global_step)
+
     def on_summary_due(self, supervisor: Supervisor, event: events.SummaryDue) -> None:
         step = supervisor.read_global_step(event.session) or 0
         steps_per_sec = self._rate(step)

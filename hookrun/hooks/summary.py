@@ -105,6 +105,10 @@ class SummaryHook(Hook):
             step = event.session.last_step or None
         self._write(supervisor, event.session, summary, step)
 
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+        self._writers.add_session_log(log, event.global_step + 1)
+
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         self._writers.close()
 
@@ -177,6 +181,10 @@ class _Due(Trigger):
         self.take()
         if self._schedule is not None:
             self._schedule.start(step)
+
+    def go_on_from(self, step: int) -> None:
+        if self._schedule is not None:
+            self._schedule.go_on_from(step)
 
     def __call__(self, step: int) -> bool:
         if self._schedule is not None and self._schedule(step):

@@ -135,7 +135,8 @@ def _add(log: RunLog, event: Any, directory: str) -> None:
 def _add_session_log(log: RunLog, event: Any, directory: str) -> None:
     status = event.session_log.status
     if status == _SessionLog.START:
-        log.sessions.append(Session(event.step, event.wall_time, event.step, event.wall_time))
+        if not (event.session_log.msg and log.sessions):  # else the session went back to a checkpoint
+            log.sessions.append(Session(event.step, event.wall_time, event.step, event.wall_time))
         for points in log.scalars.values():
             points[:] = [point for point in points if point.step < event.step]
     elif status == _SessionLog.STOP and log.sessions:

@@ -14,6 +14,7 @@ The life of a hook, with the thread that calls each method::
             hook.on_checkpoint_due(...)           # the checkpoint timer's thread
             hook.on_checkpoint_saving(...)        # the thread that saves, between two steps
             hook.on_checkpoint_saved(...)         # the thread that saved
+            hook.on_session_restored(...)         # the thread that restored, or the next step's, before it
         hook.on_session_lost(...)                 # the caller's thread, if a task of the cluster went away
         hook.on_stop(...)                         # the caller's thread, the session still open
 """
@@ -74,6 +75,7 @@ class Hook:
         signals.checkpoint_saved,
         signals.session_lost,
         signals.session_recovered,
+        signals.session_restored,
         signals.stop,
     )
 
@@ -123,6 +125,12 @@ class Hook:
     def on_session_recovered(self, supervisor: Supervisor, event: events.SessionRecovered) -> None:
         """Called when `Supervisor.train` goes on after a lost session, on the caller's thread: after
         `on_session_created` of the new one, before its first step. Timers and queue runners run already."""
+
+    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+        """Called when an older checkpoint was restored within the session: what counts steps goes on from
+        `event.global_step`. Between two steps on the thread of `Supervisor.restore`, before the state that is
+        saved with the checkpoint is loaded; else on the thread of the next training step, before it is run.
+        Triggers are restarted already."""
 
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         """Called once per session when it ends, cleanly or not, on the caller's thread. The services have

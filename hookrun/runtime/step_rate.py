@@ -25,6 +25,6 @@ class StepRate:
 
     def __call__(self, step: int) -> float:
         """The steps per second since the last time; infinity where no time has passed."""
-        secs, steps = self._clock() - self._time, step - self._step
+        secs, steps = self._clock() - self._time, max(0, step - self._step)  # it may have gone back
         self.start(step)
         return steps / secs if secs > 0 else float("inf")

@@ -151,6 +151,13 @@ class Subscription:
         if self.trigger is not None:
             self.trigger.start(step)
 
+    def go_on_from(self, step: int) -> None:
+        """The training goes on from `step`, which is another one than the last: so does the schedule."""
+        with self._lock:
+            self._missed = False
+            if self.trigger is not None:
+                self.trigger.go_on_from(step)
+
     def due(self, step: int) -> bool:
         """True when the receiver is to be called at `step`. Asked once per step, on any thread."""
         if self.trigger is None:

@@ -176,6 +176,7 @@ class EventFileWriter(EventWriter):
         super().add_session_log(session_log, global_step)
         if session_log.status == session_log.START:
             with self._lock:
+                self._run_metadata_tags.clear()  # those of steps that are made again
                 self._start = (session_log, global_step)
                 for writer in self._beneath.values():
                     writer.add_session_log(session_log, global_step)
