@@ -81,10 +81,9 @@ class CheckpointDirectory:
         self._state_before = state_file.read(self._directory)
         self._times: dict[str, float] = {}
         self._paths = [*restore.listed(save_path), *restore.not_yet_named(save_path)]
-        if restored_from is not None and without_step(os.path.basename(restored_from)) == self._base_name:
-            restored = os.path.join(self._directory, os.path.basename(restored_from))
-            if restored not in self._paths:
-                self._paths.append(restored)
+        restored = None if restored_from is None else self._own(restored_from)
+        if restored is not None and restored not in self._paths:
+            self._paths.append(restored)
         # Restoring gave the saver all that the state file names: it may name those of others.
         saver.set_last_checkpoints_with_time([(c.path, c.time) for c in self.checkpoints])
 
@@ -143,7 +142,7 @@ class CheckpointDirectory:
           OSError: If the state file cannot be written.
         """
         known = self._paths if self._policy is not None else restore.candidates(self._save_path)
-        steps = {path: self._step_of(path) or 0 for path in known if time_saved(path) is not None}
+        steps = {path: step_of(path) or 0 for path in known if self._time_of(path) is not None}
         own = None if restored is None else self._own(restored)
         newest = own or max((p for p in steps if steps[p] <= step), key=steps.__getitem__, default=None)
         if newest is None:
@@ -160,7 +159,7 @@ class CheckpointDirectory:
         """Its path, where it is one of the directory's."""
         directory, name = os.path.split(checkpoint)
         same = os.path.realpath(directory) == os.path.realpath(self._directory)
-        return os.path.join(self._directory, name) if same and self._is_ours(name) else None
+        return os.path.join(self._directory, name) if same and without_step(name) == self._base_name else None
 
     def _prune(self, policy: Policy, newest: str) -> None:
         """Remove what is not kept. The state file names it until it is gone, so that none is forgotten."""

@@ -66,14 +66,10 @@ def newest_intact(save_path: str) -> str | None:
         _logger.warning("Checkpoint %s is passed over: %s", prefix, reason)
         failed[prefix] = reason
     if failed:
-        from tensorflow import errors
-
         tried = "\n  ".join(f"{prefix}: {reason}" for prefix, reason in failed.items())
-        raise errors.DataLossError(
-            None,
-            None,
+        raise _data_loss(
             f"None of the checkpoints of {save_path} is intact, and the training does not start anew while "
-            f"they are there. Tried, from the newest:\n  {tried}",
+            f"they are there. Tried, from the newest:\n  {tried}"
         )
     return None
 
@@ -165,11 +161,11 @@ def readable_state(prefix: str) -> HookState:
       ValueError: If there is none.
       tf.errors.DataLossError: If it is damaged.
     """
-    if not tf.compat.v1.train.checkpoint_exists(prefix):
+    if not files.exists(prefix):
         raise ValueError(f"there is no checkpoint {prefix}")
     reason = verify(prefix)
     if reason is not None:
-        raise tf.errors.DataLossError(None, None, f"The checkpoint {prefix} is not restored: {reason}")
+        raise _data_loss(f"The checkpoint {prefix} is not restored: {reason}")
     return hook_state.read(prefix + hook_state.SUFFIX)
 
 
@@ -252,6 +248,13 @@ class _Logdir:
         if self._step(prefix) < self._step(newest):
             return 3
         return 1 if self.is_not_yet_named(prefix) else 4
+
+
+def _data_loss(message: str) -> Exception:
+    from tensorflow import errors
+
+    error: Exception = errors.DataLossError(None, None, message)
+    return error
 
 
 def _named(state: state_file.StateFile) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from hookrun.checkpoints import aliases
 from hookrun.graph.steps import ancestors
 
 __all__ = ["check_shapes"]
@@ -36,7 +37,8 @@ def check_shapes(graph: tf.Graph, saver: Any, checkpoint: str) -> None:
     """
     if not _restores_as_tensorflow(saver):
         return
-    reader = tf.compat.v1.train.NewCheckpointReader(checkpoint)
+    with aliases.readable(checkpoint) as path:
+        reader = tf.compat.v1.train.NewCheckpointReader(path)
     shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     wrong: list[str] = []
     for name, dtype, shape in sorted(_restored(graph, saver), key=lambda restored: restored[0]):

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from hookrun import events, signals, writers
 from hookrun.checkpoints import restore
-from hookrun.checkpoints.aliases import check_readable
+from hookrun.checkpoints.aliases import check_readable, readable
 from hookrun.checkpoints.directory import undo_interrupted_save
 from hookrun.cluster import target_of
 from hookrun.graph import tf_internals
@@ -517,8 +517,8 @@ class Supervisor(Bus):
             self._session.catch_up()
             last_step = self._session.last_step
             try:
-                with self._run_hooks.unseen():
-                    self.saver.restore(sess, prefix)
+                with self._run_hooks.unseen(), readable(prefix) as path:
+                    self.saver.restore(sess, path)
                 step = self.read_global_step(sess)
                 self._go_on_from(self._session, last_step if step is None else step, last_step, prefix, state)
             except Exception as error:

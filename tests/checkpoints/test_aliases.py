@@ -61,6 +61,15 @@ def test_damage_is_told_by_the_path_that_the_user_knows(tmp_path):
     assert train(logdir, 0) == 2
 
 
+def test_a_training_goes_back_to_a_checkpoint_there(tmp_path):
+    train(tmp_path / "[a]", 4)
+    step = tf1.train.get_or_create_global_step()
+    sv = hookrun.Supervisor(logdir=tmp_path / "[a]", save_model_secs=0)
+    with sv.managed_session() as sess:
+        sv.restore(sess, tmp_path / "[a]" / "model.ckpt-2")
+        assert sess.run(step) == 2
+
+
 def test_links_are_gone_when_they_were_read(tmp_path):
     train(tmp_path / "[a]", 2)
     with readable(str(tmp_path / "[a]" / "model.ckpt-2")) as path:
