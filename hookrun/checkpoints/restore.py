@@ -22,13 +22,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from hookrun.checkpoints import files, integrity, state_file, storage
 from hookrun.runtime import hook_state
 from hookrun.runtime.hook_state import HookState
 
 __all__ = [
+    "Search",
     "candidates",
     "listed",
     "named_in",
@@ -56,22 +57,60 @@ def newest_intact(save_path: str) -> str | None:
       tf.errors.DataLossError: If there are checkpoints and none is intact; it lists what was tried, and why
         each one failed.
     """
-    logdir = _Logdir(save_path)
-    failed: dict[str, str] = {}
-    for prefix in logdir.candidates():
-        reason = verify(prefix)
-        if reason is None:
-            logdir.explain(prefix, failed)
-            return prefix
+    search = Search(save_path)
+    prefix = search.next(verify)
+    if prefix is not None:
+        search.explain(prefix)
+    return prefix
+
+
+class Search:
+    """The search for the checkpoint to start from, which tells of what is found on the way.
+
+    Args:
+      save_path: Logdir and base name of the checkpoints, as `Supervisor.save_path`.
+    """
+
+    def __init__(self, save_path: str) -> None:
+        self._save_path = save_path
+        self._logdir = _Logdir(save_path)
+        self._left = iter(self._logdir.candidates())
+        self._failed: dict[str, str] = {}
+
+    def next(self, check: Callable[[str], str | None]) -> str | None:
+        """The next checkpoint, of those that were not tried yet.
+
+        Args:
+          check: Called with a prefix; returns why that checkpoint is to be passed over, or None.
+
+        Returns:
+          Its prefix, as `tf.compat.v1.train.Saver.restore` takes it; None where there is no checkpoint.
+
+        Raises:
+          tf.errors.DataLossError: If there are checkpoints and all were tried; it lists them, and why each
+            one failed.
+        """
+        for prefix in self._left:
+            reason = check(prefix)
+            if reason is None:
+                return prefix
+            self.pass_over(prefix, reason)
+        if self._failed:
+            tried = "\n  ".join(f"{prefix}: {reason}" for prefix, reason in self._failed.items())
+            raise _data_loss(
+                f"None of the checkpoints of {self._save_path} is intact, and the training does not start "
+                f"anew while they are there. Tried, from the newest:\n  {tried}"
+            )
+        return None
+
+    def pass_over(self, prefix: str, reason: str) -> None:
+        """Log a warning: the training does not start from this checkpoint."""
         _logger.warning("Checkpoint %s is passed over: %s", prefix, reason)
-        failed[prefix] = reason
-    if failed:
-        tried = "\n  ".join(f"{prefix}: {reason}" for prefix, reason in failed.items())
-        raise _data_loss(
-            f"None of the checkpoints of {save_path} is intact, and the training does not start anew while "
-            f"they are there. Tried, from the newest:\n  {tried}"
-        )
-    return None
+        self._failed[prefix] = reason
+
+    def explain(self, chosen: str) -> None:
+        """Log a warning where the training starts from another one than who reads the state file expects."""
+        self._logdir.explain(chosen, self._failed)
 
 
 def candidates(save_path: str) -> list[str]:
@@ -137,7 +176,11 @@ def session_source(logdir: str | None, checkpoint: str | None) -> dict[str, str 
     return {"checkpoint_dir": logdir}
 
 
-def verify(prefix: str, progress: integrity.Progress = lambda _: None) -> str | None:
+def verify(
+    prefix: str,
+    progress: integrity.Progress = lambda _: None,
+    unless_restored: Collection[str] = frozenset(),
+) -> str | None:
     """Read every byte of a checkpoint.
 
     A file of TensorFlow's first format, before V2, is not read: it is taken to be intact.
@@ -145,13 +188,16 @@ def verify(prefix: str, progress: integrity.Progress = lambda _: None) -> str | 
     Args:
       prefix: The checkpoint, as `tf.compat.v1.train.Saver.restore` takes it.
       progress: Called with the number of bytes of each piece of data that was read.
+      unless_restored: The names of tensors whose data is not read, since a restore will do that.
 
     Returns:
       What is damaged, naming the file; None if the checkpoint is intact.
     """
     if not storage.exists(f"{prefix}.index"):
         return None if files.exists(prefix) else f"{prefix}.index is missing"
-    return _damage_of_hook_state(prefix) or integrity.damage(prefix, progress=progress)
+    return _damage_of_hook_state(prefix) or integrity.damage(
+        prefix, unread=unless_restored, progress=progress
+    )
 
 
 def readable_state(prefix: str) -> HookState:

@@ -26,6 +26,8 @@ from hookrun.graph.recovery import (
     growing_waits,
     is_lost,
 )
+from hookrun.graph.restored_shapes import check_shapes
+from hookrun.graph.restoring import restore_newest
 from hookrun.graph.run_identity import CLOSE_SECS, RunMark, short_session
 from hookrun.graph.training_steps import as_int
 
@@ -86,6 +88,7 @@ class SessionMaker:
         self._master = master
         self._config = config
         self._remote = bool(master)
+        self._is_custom = type(self._manager) is not tf.compat.v1.train.SessionManager
         self._max_wait_secs = max_wait_secs
         self._deadline = time.monotonic() + max_wait_secs
         self._longest_wait_secs = recovery_wait_secs or 1.0
@@ -99,7 +102,7 @@ class SessionMaker:
           Exception: The error that stopped the training meanwhile.
           StoppedWaitingError: If it was stopped without one.
         """
-        if type(self._manager) is not tf.compat.v1.train.SessionManager:  # which may wait in a way of its own
+        if self._is_custom:  # which may wait in a way of its own
             return Made(self._call(self._wait_as_asked), "adopted", None)
         for secs in growing_waits(self._longest_wait_secs):
             session, self._missing = self._call(self._check)
@@ -136,30 +139,27 @@ class SessionMaker:
 
     def prepare(
         self,
-        checkpoint: str | None,
         run_id: Callable[[], str] | None,
         wait_for_checkpoint: bool,
         init_feed_dict: Any,
         init_fn: Callable[[Any], Any] | None,
     ) -> Made:
-        """Adopt the live model, restore it or initialize it, as the chief does.
+        """Adopt the live model, restore the newest intact checkpoint, or initialize it, as the chief does.
 
         Args:
-          checkpoint: What `restore.newest_intact` found.
           run_id: Returns the identity of the run, by which its live model is known; None to adopt none.
           wait_for_checkpoint: Whether the session manager is to wait for a checkpoint.
           init_feed_dict, init_fn: As for the Supervisor.
 
         Raises:
+          tf.errors.DataLossError: If there are checkpoints and none is intact.
+          tf.errors.InvalidArgumentError: If the checkpoint does not fit the graph.
           tf.errors.DeadlineExceededError: If a task does not answer in time; it says which.
           SessionLostError: If a task went away meanwhile.
           ValueError: If the other tasks could not read a checkpoint of that path.
           Exception, StoppedWaitingError: As `wait`.
         """
         supervisor = self._supervisor
-        if self._remote and supervisor.save_path is not None and supervisor.saver is not None:
-            aliases.check_readable(supervisor.save_path, remote=True)
-        marked = self._remote and run_id is not None and supervisor.global_step is not None
         callers_thread = CallersThread()
         errors_of_init_fn: list[Exception] = []
 
@@ -172,38 +172,67 @@ class SessionMaker:
                     errors_of_init_fn.append(error)
                 raise
 
-        def prepare() -> Made:
-            mark = RunMark(self._master, self._config, supervisor.global_step) if marked else None
-            if mark is not None and run_id is not None and mark.read() == run_id():
+        def prepare(checkpoint: str | None) -> Made:
+            return self._prepare(
+                checkpoint,
+                run_id,
+                wait_for_checkpoint=wait_for_checkpoint and (checkpoint is not None or save_path is None),
+                init_feed_dict=init_feed_dict,
+                init_fn=call_init_fn if self._remote and init_fn is not None else init_fn,
+            )
+
+        def make(checkpoint: str | None) -> Made:
+            try:
+                made: Made = self._call(functools.partial(prepare, checkpoint), callers_thread)
+                return made
+            except LOST as error:
+                ours = isinstance(error, SessionLostError) or error in errors_of_init_fn
+                if ours or not self._is_lost(error):
+                    raise
+                raise SessionLostError(error) from error
+
+        save_path = supervisor.save_path if supervisor.saver is not None else None
+        if save_path is None:
+            return make(None)
+        aliases.check_readable(save_path, remote=self._remote)
+        tells_damage = not self._remote and not self._is_custom
+        return restore_newest(supervisor.graph, supervisor.saver, save_path, tells_damage, make)
+
+    def _prepare(
+        self,
+        checkpoint: str | None,
+        run_id: Callable[[], str] | None,
+        wait_for_checkpoint: bool,
+        init_feed_dict: Any,
+        init_fn: Callable[[Any], Any] | None,
+    ) -> Made:
+        supervisor = self._supervisor
+        if checkpoint is not None and not self._is_custom:
+            check_shapes(supervisor.graph, supervisor.saver, checkpoint)
+        mark: RunMark | None = None
+        if self._remote and run_id is not None and supervisor.global_step is not None:
+            mark = RunMark(self._master, self._config, supervisor.global_step)
+            if mark.read() == run_id():
                 adopted = self._adopt(checkpoint)
                 if adopted is not None:
                     return Made(adopted, "adopted", checkpoint)
-            if mark is not None:
-                mark.write("")  # what is half restored is nobody's
-            with contextlib.ExitStack() as reading:
-                source = checkpoint and reading.enter_context(aliases.readable(checkpoint))
-                session = self._manager.prepare_session(
-                    self._master,
-                    init_op=supervisor.init_op,
-                    saver=supervisor.saver,
-                    **restore.session_source(supervisor.logdir, source),
-                    wait_for_checkpoint=wait_for_checkpoint,
-                    max_wait_secs=self._max_wait_secs,
-                    config=self._config,
-                    init_feed_dict=init_feed_dict,
-                    init_fn=call_init_fn if self._remote and init_fn is not None else init_fn,
-                )
-            if mark is not None and run_id is not None:
-                mark.write(run_id())
-            return Made(session, "initialized" if checkpoint is None else "restored", checkpoint)
-
-        try:
-            made: Made = self._call(prepare, callers_thread)
-            return made
-        except LOST as error:
-            if isinstance(error, SessionLostError) or error in errors_of_init_fn or not self._is_lost(error):
-                raise
-            raise SessionLostError(error) from error
+            mark.write("")  # what is half restored is nobody's
+        with contextlib.ExitStack() as reading:
+            source = checkpoint and reading.enter_context(aliases.readable(checkpoint))
+            session = self._manager.prepare_session(
+                self._master,
+                init_op=supervisor.init_op,
+                saver=supervisor.saver,
+                **restore.session_source(supervisor.logdir, source),
+                wait_for_checkpoint=wait_for_checkpoint,
+                max_wait_secs=self._max_wait_secs,
+                config=self._config,
+                init_feed_dict=init_feed_dict,
+                init_fn=init_fn,
+            )
+        if mark is not None and run_id is not None:
+            mark.write(run_id())
+        return Made(session, "initialized" if checkpoint is None else "restored", checkpoint)
 
     def _adopt(self, checkpoint: str | None) -> Any:
         """A session of the live model; None where it is not ready, or older than `checkpoint`."""

@@ -785,7 +785,6 @@ class Supervisor(Bus):
         if self._summary_writer is not None:
             writers.file_writer(self._summary_writer).reopen()
             self._writer_open = True
-        checkpoint: str | None = None
         maker = SessionMaker(
             self, master, config, float(max_wait_secs), self._recovery_wait_secs, self._making
         )
@@ -795,18 +794,10 @@ class Supervisor(Bus):
                 save_path = self._save_path if self.saver is not None else None
                 if save_path is not None:
                     undo_interrupted_save(save_path)
-                    checkpoint = restore.newest_intact(save_path)
-                if save_path is not None and wait_for_checkpoint and checkpoint is None:
-                    maker.wait_for_checkpoint(os.path.dirname(save_path))
-                    checkpoint = restore.newest_intact(save_path)
-                    wait_for_checkpoint = checkpoint is not None
-                restores_itself = type(self._session_manager) is not tf.compat.v1.train.SessionManager
-                if checkpoint is not None and not restores_itself:
-                    check_shapes(self._graph, self.saver, checkpoint)
+                    if wait_for_checkpoint and not restore.candidates(save_path):
+                        maker.wait_for_checkpoint(os.path.dirname(save_path))
                 run_id = self._known_run_id if self._adopt_live_model else None
-                made = maker.prepare(
-                    checkpoint, run_id, wait_for_checkpoint, self._init_feed_dict, self._init_fn
-                )
+                made = maker.prepare(run_id, wait_for_checkpoint, self._init_feed_dict, self._init_fn)
                 self._write_graph()
             else:
                 made = maker.wait()
