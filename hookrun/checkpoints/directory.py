@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from google.protobuf import text_format
-
-from hookrun.checkpoints import restore, storage
-from hookrun.checkpoints.messages import CheckpointState
+from hookrun.checkpoints import restore, state_file, storage
+from hookrun.checkpoints.files import files_of, index_last, remove, step_of, without_step
 from hookrun.checkpoints.retention import Checkpoint, EveryNHours, LatestN, Policy
 from hookrun.runtime import hook_state
 from hookrun.runtime.hook_state import HookState
 
-__all__ = [
-    "CheckpointDirectory",
-    "files_of",
-    "policy_of",
-    "remove",
-    "time_saved",
-    "undo_interrupted_save",
-    "write_state_file",
-]
+__all__ = ["CheckpointDirectory", "policy_of", "undo_interrupted_save"]
 
 _logger = logging.getLogger(__name__)
 
 _SAVING = ".saving"
 """What the path of the checkpoints has at its end, for the directory that they are first written into."""
-
-_STATE_FILE = ".checkpoint"
-"""The same, for the state file before it is in its place: other checkpoints may share the directory."""
 
 _REPLACED = ".replaced"
 """The same, for the directory that keeps a replaced one whole."""
@@ -57,35 +44,46 @@ def policy_of(saver: Any) -> Policy | None:
 class CheckpointDirectory:
     """The checkpoints of one saver, at one path. For one thread at a time.
 
+    Those that the program saves by the same saver under other names are among them, as TensorFlow's own saves
+    count them: over a restart too, where the state file names both.
+
     A checkpoint is first written into a directory of its own, ``<save_path>.saving``, and synced. Its files
     are then moved to their places, the index last: a checkpoint that has an index is complete. Then the
     state file is written, and what `policy` does not keep is removed. When any of this fails, or the
     process is killed, what was saved before is as it was.
 
-    A path that is a URL (``gs://``) is written to directly, as TensorFlow does.
+    At a URL (``gs://``) a checkpoint is written where it stays, as by TensorFlow, and is as safe as that file
+    system makes it.
 
     Args:
       saver: The `tf.compat.v1.train.Saver`. Its own list of checkpoints is kept up to date.
       save_path: The path of the checkpoints, without their step.
       policy: Which of them are kept; None for all, of which the state file names the newest alone.
       restored_from: The checkpoint that the run started from, which the state file may not name.
+      relative: True for a state file that names them by paths relative to its directory.
     """
 
     def __init__(
-        self, saver: Any, save_path: str, policy: Policy | None, restored_from: str | None = None
+        self,
+        saver: Any,
+        save_path: str,
+        policy: Policy | None,
+        restored_from: str | None = None,
+        relative: bool = False,
     ) -> None:
         self._saver = saver
         self._save_path = save_path
         self._directory, self._base_name = os.path.split(save_path)
-        self._local = "://" not in save_path
         self._policy = policy
         self._states: dict[str, HookState] = {}
+        self._relative = relative
         self._saves = 0
-        self._paths = [*self._paths_in_state_file(), *restore.not_yet_named(save_path)]
-        if restored_from is not None and self._is_ours(os.path.basename(restored_from)):
-            restored = os.path.join(self._directory, os.path.basename(restored_from))
-            if restored not in self._paths:
-                self._paths.append(restored)
+        self._state_before = state_file.read(self._directory)
+        self._times: dict[str, float] = {}
+        self._paths = [*restore.listed(save_path), *restore.not_yet_named(save_path)]
+        restored = None if restored_from is None else self._own(restored_from)
+        if restored is not None and restored not in self._paths:
+            self._paths.append(restored)
         # Restoring gave the saver all that the state file names: it may name those of others.
         saver.set_last_checkpoints_with_time([(c.path, c.time) for c in self.checkpoints])
 
@@ -93,9 +91,9 @@ class CheckpointDirectory:
     def checkpoints(self) -> list[Checkpoint]:
         """Those that the state file names and that exist, from the oldest to the newest."""
         return [
-            Checkpoint(path, self._step_of(path), saved, state.metrics, state.times_reported)
+            Checkpoint(path, step_of(path), saved, state.metrics, state.times_reported)
             for path in self._paths
-            if (saved := time_saved(path)) is not None
+            if (saved := self._time_of(path)) is not None
             for state in [self._state_of(path)]
         ]
 
@@ -117,6 +115,7 @@ class CheckpointDirectory:
         if path is None:
             return None
         self._states[path] = _metrics_alone(state)
+        self._times[path] = time.time()
         others = dict.fromkeys([*self._paths, *self._saver.last_checkpoints])
         others.pop(path, None)
         self._paths = [*others, path]
@@ -145,7 +144,7 @@ class CheckpointDirectory:
           OSError: If the state file cannot be written.
         """
         known = self._paths if self._policy is not None else restore.candidates(self._save_path)
-        steps = {path: self._step_of(path) or 0 for path in known if time_saved(path) is not None}
+        steps = {path: step_of(path) or 0 for path in known if self._time_of(path) is not None}
         own = None if restored is None else self._own(restored)
         newest = own or max((p for p in steps if steps[p] <= step), key=steps.__getitem__, default=None)
         if newest is None:
@@ -162,7 +161,7 @@ class CheckpointDirectory:
         """Its path, where it is one of the directory's."""
         directory, name = os.path.split(checkpoint)
         same = os.path.realpath(directory) == os.path.realpath(self._directory)
-        return os.path.join(self._directory, name) if same and self._is_ours(name) else None
+        return os.path.join(self._directory, name) if same and without_step(name) == self._base_name else None
 
     def _prune(self, policy: Policy, newest: str) -> None:
         """Remove what is not kept. The state file names it until it is gone, so that none is forgotten."""
@@ -182,8 +181,8 @@ class CheckpointDirectory:
         )
 
     def _write(self, save: Callable[[str], str | None], state: HookState) -> str | None:
-        if not self._local:
-            return save(self._save_path)
+        if storage.is_url(self._save_path):
+            return self._write_in_place(save, state)
         saving = f"{self._save_path}{_SAVING}"
         shutil.rmtree(saving, ignore_errors=True)  # left by a process that was killed
         os.makedirs(saving)
@@ -193,15 +192,24 @@ class CheckpointDirectory:
                 return None
             if state:
                 hook_state.write(saved + hook_state.SUFFIX, state)
-            names = _index_last(os.listdir(saving))
+            names = index_last(os.listdir(saving))
             for name in names:
-                _sync(os.path.join(saving, name))
+                storage.sync(os.path.join(saving, name))
             path = os.path.join(self._directory, os.path.basename(saved))
             with self._keeping_replaced(path):
                 self._move_in(saving, names, path)
             return path
         finally:
             shutil.rmtree(saving, ignore_errors=True)
+
+    def _write_in_place(self, save: Callable[[str], str | None], state: HookState) -> str | None:
+        """Write a checkpoint where it stays: to rename it would be to copy it, in an object store."""
+        path = save(self._save_path)
+        if path is not None and state:
+            hook_state.write(path + hook_state.SUFFIX, state)
+        elif path is not None and storage.exists(path + hook_state.SUFFIX):  # of one that this replaces
+            storage.remove(path + hook_state.SUFFIX)
+        return path
 
     def _move_in(self, saving: str, names: list[str], path: str) -> None:
         moved: list[str] = []
@@ -212,7 +220,7 @@ class CheckpointDirectory:
                 moved.append(target)
             for replaced in set(files_of(path)) - set(moved):
                 os.unlink(replaced)
-            _sync(self._directory)
+            storage.sync(self._directory)
         except BaseException:
             for target in moved:
                 os.unlink(target)
@@ -230,7 +238,7 @@ class CheckpointDirectory:
         os.makedirs(partial)
         for file in files:
             _link_or_copy(file, os.path.join(partial, os.path.basename(file)))
-        _sync(partial)
+        storage.sync(partial)
         os.rename(partial, f"{self._save_path}{_REPLACED}")
         try:
             yield
@@ -240,26 +248,12 @@ class CheckpointDirectory:
         _discard_replaced(self._save_path)
 
     def _write_state_file(self, newest: str) -> None:
-        paths = list(self._paths)
-        if not self._local:
-            from tensorflow.compat.v1 import train
+        state_file.write(self._save_path, newest, self._paths, self._relative, self._times)
 
-            train.update_checkpoint_state(self._directory, newest, paths)
-            return
-        from hookrun.graph import tf_internals
-
-        write_state_file(self._save_path, newest, paths, tf_internals.saves_relative_paths(self._saver))
-
-    def _paths_in_state_file(self) -> list[str]:
-        names = [os.path.basename(path) for path in restore.state_in(self._directory)[1]]
-        return [os.path.join(self._directory, name) for name in names if self._is_ours(name)]
-
-    def _is_ours(self, name: str) -> bool:
-        return name == self._base_name or name.removeprefix(f"{self._base_name}-").isdecimal()
-
-    def _step_of(self, path: str) -> int | None:
-        step = os.path.basename(path).removeprefix(f"{self._base_name}-")
-        return int(step) if step.isdecimal() else None
+    def _time_of(self, path: str) -> float | None:
+        """When it was saved; None where it is gone."""
+        saved = self._state_before.time_of(path)
+        return None if saved is None else self._times.setdefault(path, saved)
 
     def _state_of(self, path: str) -> HookState:
         """What is remembered beside the checkpoint of metrics."""
@@ -273,62 +267,11 @@ class CheckpointDirectory:
 
     def _remove(self, path: str) -> None:
         self._states.pop(path, None)
+        self._times.pop(path, None)
         try:
             remove(path)
         except OSError as error:  # the new checkpoint is saved all the same
             _logger.warning("The old checkpoint %s could not be removed: %s", path, error)
-
-
-def write_state_file(save_path: str, newest: str, paths: Iterable[str], relative: bool) -> None:
-    """Replace the state file beside a checkpoint, whole and synced.
-
-    Args:
-      save_path: The path of the checkpoints, without their step.
-      newest: The checkpoint that it names as the newest.
-      paths: All that it names, from the oldest to the newest.
-      relative: True to name them by paths relative to their directory, which may then be moved.
-
-    Raises:
-      OSError: If it cannot be written; the one before is in its place then.
-    """
-    directory = os.path.dirname(save_path)
-    if relative or not os.path.isabs(directory):  # relative paths are taken for paths from the directory
-        newest, *paths = (os.path.relpath(path, directory) for path in (newest, *paths))
-    named = [*(path for path in paths if path != newest), newest]
-    state = CheckpointState(model_checkpoint_path=newest, all_model_checkpoint_paths=named)
-    written = f"{save_path}{_STATE_FILE}"
-    try:
-        with open(written, "w", encoding="utf-8") as file:
-            file.write(text_format.MessageToString(state))
-        _sync(written)
-        os.replace(written, os.path.join(directory, "checkpoint"))
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(written)
-        raise
-    _sync(directory)
-
-
-def remove(path: str) -> None:
-    """Remove the files of the checkpoint with the prefix `path`.
-
-    Raises:
-      OSError: If one cannot be removed. That another process removed it is no error.
-    """
-    if storage.is_url(path):
-        with storage.errors_of_urls():
-            from tensorflow import compat, io
-
-            compat.v1.train.remove_checkpoint(path)
-            if io.gfile.exists(path + hook_state.SUFFIX):
-                io.gfile.remove(path + hook_state.SUFFIX)
-        return
-    files = _index_last(files_of(path))  # a process that is killed meanwhile leaves what the next one finds
-    if os.path.isfile(path):  # in TensorFlow's first format
-        files.append(path)
-    for file in files:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file)
 
 
 def undo_interrupted_save(save_path: str) -> None:
@@ -339,8 +282,8 @@ def undo_interrupted_save(save_path: str) -> None:
     _put_back_replaced(save_path)
     directory, saving = os.path.dirname(save_path), f"{save_path}{_SAVING}"
     if os.path.isdir(saving):
-        for index in glob.glob(os.path.join(glob.escape(saving), "*.index")):
-            path = os.path.join(directory, os.path.basename(index).removesuffix(".index"))
+        for index in (name for name in os.listdir(saving) if name.endswith(".index")):
+            path = os.path.join(directory, index.removesuffix(".index"))
             if not os.path.exists(f"{path}.index"):
                 for moved in files_of(path):
                     os.unlink(moved)
@@ -351,7 +294,7 @@ def _put_back_replaced(save_path: str) -> None:
     directory, kept = os.path.dirname(save_path), f"{save_path}{_REPLACED}"
     if not os.path.isdir(kept):
         return
-    names = _index_last(os.listdir(kept))
+    names = index_last(os.listdir(kept))
     for name in names:
         source, target = os.path.join(kept, name), os.path.join(directory, name)
         if not (os.path.exists(target) and os.path.samefile(source, target)):
@@ -361,7 +304,7 @@ def _put_back_replaced(save_path: str) -> None:
     for file in files_of(path):
         if os.path.basename(file) not in names:
             os.unlink(file)
-    _sync(directory)
+    storage.sync(directory)
     _discard_replaced(save_path)
 
 
@@ -370,14 +313,6 @@ def _discard_replaced(save_path: str) -> None:
     partial = f"{save_path}{_PARTIAL}"
     os.rename(f"{save_path}{_REPLACED}", partial)
     shutil.rmtree(partial)
-
-
-def time_saved(path: str) -> float | None:
-    """When a checkpoint was saved, in seconds since the epoch; None where it does not exist."""
-    for file in (f"{path}.index", path):  # a file of TensorFlow's first format is the checkpoint itself
-        with contextlib.suppress(FileNotFoundError):
-            return storage.size_and_time(file)[1] / 1e9
-    return None
 
 
 def _metrics_alone(state: HookState) -> HookState:
@@ -394,27 +329,8 @@ def _warn_of_unknown_metrics(policy: Policy, checkpoints: Iterable[Checkpoint]) 
         )
 
 
-def _index_last(names: list[str]) -> list[str]:
-    return sorted(names, key=lambda name: (name.endswith(".index"), name))
-
-
-def files_of(path: str) -> list[str]:
-    """The files of the checkpoint with the prefix `path`."""
-    endings = (".index", ".data-*", ".meta", hook_state.SUFFIX)
-    return [file for ending in endings for file in glob.glob(glob.escape(path) + ending)]
-
-
 def _link_or_copy(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except OSError:  # a file system without links
         shutil.copy2(source, target)
-
-
-def _sync(path: str) -> None:
-    """Wait until the file, or the names in the directory, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

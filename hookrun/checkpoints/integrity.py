@@ -8,7 +8,7 @@ checksums are compared. TensorFlow is imported for URLs alone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import IO
 
 import crc32c
@@ -25,12 +25,19 @@ _PIECE = 1 << 18
 """Bytes that are read at once: few enough to stay in the processor's cache for the checksum."""
 
 
-def damage(prefix: str, *, read_data: bool = True, progress: Progress = lambda _: None) -> str | None:
+def damage(
+    prefix: str,
+    *,
+    read_data: bool = True,
+    unread: Collection[str] = frozenset(),
+    progress: Progress = lambda _: None,
+) -> str | None:
     """What is damaged of the index and the data of a checkpoint.
 
     Args:
       prefix: The checkpoint, as `tf.compat.v1.train.Saver.restore` takes it.
       read_data: False to read the index, and only look whether all of the data is there.
+      unread: The names of tensors whose data is not read either.
       progress: Called with the number of bytes of each piece of data that was read.
 
     Returns:
@@ -41,13 +48,15 @@ def damage(prefix: str, *, read_data: bool = True, progress: Progress = lambda _
     except (DamagedError, OSError) as error:
         return f"{prefix}.index cannot be read: {error}"
     for file, held in itertools.groupby(tensors, key=lambda tensor: tensor.file):
-        reason = _damage_of_file(file, held, progress if read_data else None)
+        reason = _damage_of_file(file, held, unread, progress if read_data else None)
         if reason is not None:
             return reason
     return None
 
 
-def _damage_of_file(path: str, tensors: Iterable[Tensor], progress: Progress | None) -> str | None:
+def _damage_of_file(
+    path: str, tensors: Iterable[Tensor], unread: Collection[str], progress: Progress | None
+) -> str | None:
     """Look at all of the data of one file; without `progress`, only at its size."""
     tensor = None
     try:
@@ -56,7 +65,7 @@ def _damage_of_file(path: str, tensors: Iterable[Tensor], progress: Progress | N
             for tensor in tensors:
                 if tensor.offset + tensor.size > size:
                     raise DamagedError(f"the file ends at byte {size}, before the tensor does")
-                if progress is not None:
+                if progress is not None and tensor.name not in unread:
                     _check(tensor, _Data(file, tensor.offset, tensor.size, progress))
     except (DamagedError, OSError) as error:
         what = "its data" if tensor is None else repr(tensor.name)

@@ -1,9 +1,10 @@
 """Which checkpoint a run starts from: the newest intact one.
 
 A logdir may hold checkpoints of several base names; those of the Supervisor's `checkpoint_basename` are
-its own. They are found by their files and by the state file (`checkpoint`), whose paths are looked up by
-their last component in the logdir first: it may have been moved, or come from another machine. They are
-tried in this order, the higher step first within each line, until one is intact:
+its own, and where the state file names any of them, all that it names: the program may save by the same
+saver under other names. They are found by their files and by the state file (`checkpoint`), whose paths are
+looked up by their last component in the logdir first: it may have been moved, or come from another machine.
+They are tried in this order, the higher step first within each line, until one is intact:
 
 1. Those newer than what the state file names as newest, if they were saved after it was written and it
    does not list them: the process was killed before it could.
@@ -21,33 +22,26 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Collection, Set
+from collections.abc import Callable, Collection
 
-from google.protobuf import text_format
-
-from hookrun.checkpoints import integrity, storage
-from hookrun.checkpoints.index import is_table
-from hookrun.checkpoints.messages import CheckpointState
+from hookrun.checkpoints import files, integrity, state_file, storage
 from hookrun.runtime import hook_state
 from hookrun.runtime.hook_state import HookState
 
 __all__ = [
+    "Search",
     "candidates",
+    "listed",
     "named_in",
     "newest_intact",
     "not_yet_named",
     "readable_state",
     "save_paths_in",
     "session_source",
-    "state_in",
     "verify",
 ]
 
 _logger = logging.getLogger(__name__)
-
-_STATE_FILE = "checkpoint"
-_PART = re.compile(r"(.+)(?:\.index|\.data-\d{5,}-of-\d{5,})")
 
 
 def newest_intact(save_path: str) -> str | None:
@@ -63,26 +57,60 @@ def newest_intact(save_path: str) -> str | None:
       tf.errors.DataLossError: If there are checkpoints and none is intact; it lists what was tried, and why
         each one failed.
     """
-    logdir = _Logdir(save_path)
-    failed: dict[str, str] = {}
-    for prefix in logdir.candidates():
-        reason = verify(prefix)
-        if reason is None:
-            logdir.explain(prefix, failed)
-            return prefix
-        _logger.warning("Checkpoint %s is passed over: %s", prefix, reason)
-        failed[prefix] = reason
-    if failed:
-        from tensorflow import errors
+    search = Search(save_path)
+    prefix = search.next(verify)
+    if prefix is not None:
+        search.explain(prefix)
+    return prefix
 
-        tried = "\n  ".join(f"{prefix}: {reason}" for prefix, reason in failed.items())
-        raise errors.DataLossError(
-            None,
-            None,
-            f"None of the checkpoints of {save_path} is intact, and the training does not start anew while "
-            f"they are there. Tried, from the newest:\n  {tried}",
-        )
-    return None
+
+class Search:
+    """The search for the checkpoint to start from, which tells of what is found on the way.
+
+    Args:
+      save_path: Logdir and base name of the checkpoints, as `Supervisor.save_path`.
+    """
+
+    def __init__(self, save_path: str) -> None:
+        self._save_path = save_path
+        self._logdir = _Logdir(save_path)
+        self._left = iter(self._logdir.candidates())
+        self._failed: dict[str, str] = {}
+
+    def next(self, check: Callable[[str], str | None]) -> str | None:
+        """The next checkpoint, of those that were not tried yet.
+
+        Args:
+          check: Called with a prefix; returns why that checkpoint is to be passed over, or None.
+
+        Returns:
+          Its prefix, as `tf.compat.v1.train.Saver.restore` takes it; None where there is no checkpoint.
+
+        Raises:
+          tf.errors.DataLossError: If there are checkpoints and all were tried; it lists them, and why each
+            one failed.
+        """
+        for prefix in self._left:
+            reason = check(prefix)
+            if reason is None:
+                return prefix
+            self.pass_over(prefix, reason)
+        if self._failed:
+            tried = "\n  ".join(f"{prefix}: {reason}" for prefix, reason in self._failed.items())
+            raise _data_loss(
+                f"None of the checkpoints of {self._save_path} is intact, and the training does not start "
+                f"anew while they are there. Tried, from the newest:\n  {tried}"
+            )
+        return None
+
+    def pass_over(self, prefix: str, reason: str) -> None:
+        """Log a warning: the training does not start from this checkpoint."""
+        _logger.warning("Checkpoint %s is passed over: %s", prefix, reason)
+        self._failed[prefix] = reason
+
+    def explain(self, chosen: str) -> None:
+        """Log a warning where the training starts from another one than who reads the state file expects."""
+        self._logdir.explain(chosen, self._failed)
 
 
 def candidates(save_path: str) -> list[str]:
@@ -100,33 +128,14 @@ def save_paths_in(directory: str) -> list[str]:
     Args:
       directory: A logdir.
     """
-    named = {_without_step(os.path.basename(path)) for path in named_in(directory)[:1]}
-    found = _prefixes_in(directory, set(storage.names_in(directory)), named)
-    return sorted(os.path.join(directory, base_name) for base_name in named | set(map(_without_step, found)))
+    named = {files.without_step(os.path.basename(path)) for path in named_in(directory)[:1]}
+    found = set(map(files.without_step, files.prefixes_in(directory, named)))
+    return sorted(os.path.join(directory, base_name) for base_name in named | found)
 
 
 def named_in(directory: str) -> list[str]:
     """What the state file in `directory` names, from the newest; nothing where it cannot be read."""
-    newest, paths = state_in(directory)
-    return [] if newest is None else list(dict.fromkeys([newest, *reversed(paths)]))
-
-
-def state_in(directory: str) -> tuple[str | None, list[str]]:
-    """What the state file in `directory` names as the newest, and all that it names, in its order.
-
-    Where it cannot be read, or names no newest, that is None and nothing.
-    """
-    try:
-        with storage.open_to_read(os.path.join(directory, _STATE_FILE)) as file:
-            text = file.read().decode()
-        state = text_format.Parse(text, CheckpointState(), allow_unknown_field=True)
-    except (OSError, UnicodeDecodeError, text_format.ParseError):
-        return None, []
-    if not state.model_checkpoint_path:
-        return None, []
-    paths = (state.model_checkpoint_path, *state.all_model_checkpoint_paths)
-    newest, *others = (os.path.join(directory, path) for path in paths)
-    return newest, others
+    return _named(state_file.read(directory))
 
 
 def not_yet_named(save_path: str) -> list[str]:
@@ -139,12 +148,22 @@ def not_yet_named(save_path: str) -> list[str]:
     return [prefix for prefix in logdir.candidates() if logdir.is_not_yet_named(prefix)][::-1]
 
 
+def listed(save_path: str) -> list[str]:
+    """The checkpoints of one saver that the state file names, from the oldest, also those under other names.
+
+    Args:
+      save_path: Logdir and base name of the checkpoints, as `Supervisor.save_path`. Where the state file
+        names none of these, it is that of another saver in the same directory.
+    """
+    return _Logdir(save_path).listed
+
+
 def session_source(logdir: str | None, checkpoint: str | None) -> dict[str, str | None]:
     """The arguments by which a `SessionManager` restores `checkpoint`.
 
     Args:
       logdir: What the Supervisor would pass as `checkpoint_dir`.
-      checkpoint: What `newest_intact` returned.
+      checkpoint: What `newest_intact` returned, or a path under which TensorFlow reads it.
 
     Returns:
       `checkpoint_dir` where the manager finds the same checkpoint there by itself, or waits for one;
@@ -157,7 +176,11 @@ def session_source(logdir: str | None, checkpoint: str | None) -> dict[str, str 
     return {"checkpoint_dir": logdir}
 
 
-def verify(prefix: str, progress: integrity.Progress = lambda _: None) -> str | None:
+def verify(
+    prefix: str,
+    progress: integrity.Progress = lambda _: None,
+    unless_restored: Collection[str] = frozenset(),
+) -> str | None:
     """Read every byte of a checkpoint.
 
     A file of TensorFlow's first format, before V2, is not read: it is taken to be intact.
@@ -165,13 +188,16 @@ def verify(prefix: str, progress: integrity.Progress = lambda _: None) -> str | 
     Args:
       prefix: The checkpoint, as `tf.compat.v1.train.Saver.restore` takes it.
       progress: Called with the number of bytes of each piece of data that was read.
+      unless_restored: The names of tensors whose data is not read, since a restore will do that.
 
     Returns:
       What is damaged, naming the file; None if the checkpoint is intact.
     """
     if not storage.exists(f"{prefix}.index"):
-        return None if storage.exists(prefix) else f"{prefix}.index is missing"
-    return _damage_of_hook_state(prefix) or integrity.damage(prefix, progress=progress)
+        return None if files.exists(prefix) else f"{prefix}.index is missing"
+    return _damage_of_hook_state(prefix) or integrity.damage(
+        prefix, unread=unless_restored, progress=progress
+    )
 
 
 def readable_state(prefix: str) -> HookState:
@@ -182,12 +208,10 @@ def readable_state(prefix: str) -> HookState:
       tf.errors.DataLossError: If it is damaged.
     """
     reason = verify(prefix)
-    if not _exists(prefix):
+    if not files.exists(prefix):
         raise ValueError(f"there is no checkpoint {prefix}: {reason}")
     if reason is not None:
-        import tensorflow as tf
-
-        raise tf.errors.DataLossError(None, None, f"The checkpoint {prefix} is not restored: {reason}")
+        raise _data_loss(f"The checkpoint {prefix} is not restored: {reason}")
     return hook_state.read(prefix + hook_state.SUFFIX)
 
 
@@ -195,13 +219,17 @@ class _Logdir:
     """The checkpoints of a base name in a directory, and what its state file says of them."""
 
     def __init__(self, save_path: str) -> None:
-        self._directory, basename = os.path.split(save_path)
-        self._own = re.compile(rf"{re.escape(basename)}(?:-(\d+))?")
-        self._state_file = os.path.join(self._directory, _STATE_FILE)
-        self._files = set(storage.names_in(self._directory))
-        on_disk = _prefixes_in(self._directory, self._files, {basename})
+        self._directory, self._base_name = os.path.split(save_path)
+        on_disk = files.prefixes_in(self._directory, {self._base_name})
         self._on_disk = {os.path.join(self._directory, name) for name in on_disk}
-        self._named = [self._found(path) for path in named_in(self._directory)]
+        self._state_file = state_file.path_in(self._directory)
+        self._state = state_file.read(self._directory)
+        self._named = [self._found(path) for path in _named(self._state)]
+        self.listed: list[str] = []
+        """What the state file names, from the oldest, if it is that of this saver."""
+        found = list(map(self._found, self._state.paths))
+        if any(map(self._is_own, found)):
+            self.listed = found
 
     def candidates(self) -> list[str]:
         """The checkpoints in the order in which they are tried."""
@@ -226,7 +254,8 @@ class _Logdir:
             )
         if chosen == newest:
             for prefix in self._on_disk:
-                if self._is_own(prefix) and self._step(prefix) > self._step(chosen) and prefix not in failed:
+                is_newer = 0 <= self._step(chosen) < self._step(prefix)
+                if self._is_own(prefix) and is_newer and prefix not in failed:
                     _logger.warning(
                         "Checkpoint %s is passed over: %s, written after it, names %s",
                         *(prefix, self._state_file, chosen),
@@ -239,21 +268,21 @@ class _Logdir:
             and self._is_own(self._named[0])
             and self._step(prefix) > self._step(self._named[0])
             and prefix not in self._named
-            and self._is_newer_than_state_file(prefix)
+            and self._state.is_older_than(prefix)
         )
 
     def _found(self, path: str) -> str:
         """Where a checkpoint that the state file names is: in the directory, or else where it says."""
         here = os.path.join(self._directory, os.path.basename(path))
-        return path if here not in self._on_disk and _exists(path) else here
+        return path if here not in self._on_disk and files.exists(path) else here
 
     def _is_own(self, prefix: str) -> bool:
-        return self._own.fullmatch(os.path.basename(prefix)) is not None
+        return files.without_step(os.path.basename(prefix)) == self._base_name or prefix in self.listed
 
     def _step(self, prefix: str) -> int:
         """The step in the name; -1 without one."""
-        match = self._own.fullmatch(os.path.basename(prefix))
-        return int(match[1]) if match and match[1] else -1
+        step = files.step_of(prefix)
+        return -1 if step is None else step
 
     def _rank(self, prefix: str) -> int:
         """The line of the module's docstring that `prefix` belongs to."""
@@ -266,55 +295,17 @@ class _Logdir:
             return 3
         return 1 if self.is_not_yet_named(prefix) else 4
 
-    def _is_newer_than_state_file(self, prefix: str) -> bool:
-        name = os.path.basename(prefix)
-        parts = [file for file in self._files if _prefix_of(file) == name or file == name]
-        saved = max(_mtime(os.path.join(self._directory, file)) for file in parts)
-        return saved > _mtime(self._state_file)
+
+def _data_loss(message: str) -> Exception:
+    from tensorflow import errors
+
+    error: Exception = errors.DataLossError(None, None, message)
+    return error
 
 
-def _prefix_of(file: str) -> str | None:
-    match = _PART.fullmatch(file)
-    return match[1] if match else None
-
-
-def _without_step(prefix: str) -> str:
-    return re.sub(r"-\d+$", "", prefix)
-
-
-def _prefixes_in(directory: str, files: Set[str], base_names: Set[str]) -> set[str]:
-    """The checkpoints that `files` belong to; of `base_names`, also those of which little is left.
-
-    Other tools have files of such names too. A checkpoint has data beside its index, or an index that is a
-    table. One of TensorFlow's first format is itself a table, with a `.meta` beside it.
-    """
-    indexes = {file.removesuffix(".index") for file in files if file.endswith(".index")}
-    metas = {file.removesuffix(".meta") for file in files if file.endswith(".meta")}
-    data = {prefix for file in files if not file.endswith(".index") and (prefix := _prefix_of(file))}
-
-    def is_checkpoint(prefix: str) -> bool:
-        numbered = _without_step(prefix) != prefix
-        ours = not base_names.isdisjoint((prefix, _without_step(prefix)))
-        path = os.path.join(directory, prefix)
-        if prefix in indexes:
-            return prefix in data or (ours and prefix in metas) or is_table(f"{path}.index")
-        if prefix in data:
-            return ours or numbered or prefix in metas
-        return prefix in files and ((ours and numbered) or is_table(path))
-
-    return set(filter(is_checkpoint, indexes | data | metas))
-
-
-def _exists(prefix: str) -> bool:
-    return storage.exists(f"{prefix}.index") or storage.exists(prefix)
-
-
-def _mtime(path: str) -> int:
-    """In nanoseconds since the epoch; 0 for one that was removed meanwhile."""
-    try:
-        return storage.size_and_time(path)[1]
-    except FileNotFoundError:
-        return 0
+def _named(state: state_file.StateFile) -> list[str]:
+    newest = () if state.newest is None else (state.newest,)
+    return list(dict.fromkeys([*newest, *reversed(state.paths)]))
 
 
 def _damage_of_hook_state(prefix: str) -> str | None:

@@ -7,7 +7,17 @@ import os
 from collections.abc import Iterator
 from typing import IO, Any
 
-__all__ = ["errors_of_urls", "exists", "is_url", "names_in", "open_to_read", "size_and_time"]
+__all__ = [
+    "errors_of_urls",
+    "exists",
+    "is_url",
+    "names_in",
+    "open_to_read",
+    "remove",
+    "size_and_time",
+    "sync",
+    "write_text",
+]
 
 
 def is_url(path: str) -> bool:
@@ -58,6 +68,59 @@ def open_to_read(path: str) -> Iterator[IO[bytes]]:
         return
     with errors_of_urls(), _tensorflow().io.gfile.GFile(path, "rb") as file:
         yield file
+
+
+def remove(path: str) -> None:
+    """Remove a file. That another process removed it is no error.
+
+    Raises:
+      OSError: If it cannot be removed.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not is_url(path):
+            os.unlink(path)
+            return
+        with errors_of_urls():
+            _tensorflow().io.gfile.remove(path)
+
+
+def write_text(path: str, text: str, aside: str) -> None:
+    """Replace a file, whole and synced; at a URL, as whole as its file system does that.
+
+    Args:
+      path: The file.
+      text: What it is to hold.
+      aside: Where it is written first, in the same directory.
+
+    Raises:
+      OSError: If it cannot be written; the one before is in its place then.
+    """
+    if is_url(path):
+        with errors_of_urls():
+            gfile = _tensorflow().io.gfile
+            with gfile.GFile(aside, "w") as file:
+                file.write(text)
+            gfile.rename(aside, path, overwrite=True)
+        return
+    try:
+        with open(aside, "w", encoding="utf-8") as file:
+            file.write(text)
+        sync(aside)
+        os.replace(aside, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside)
+        raise
+    sync(os.path.dirname(path) or ".")
+
+
+def sync(path: str) -> None:
+    """Wait until a local file, or the names in a local directory, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

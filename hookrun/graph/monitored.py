@@ -18,6 +18,7 @@ from hookrun.graph.plans import Listeners, Variant
 from hookrun.graph.run_hooks import Run, RunHooks
 from hookrun.graph.steps import StepOps
 from hookrun.graph.training_steps import TrainingSteps
+from hookrun.runtime.arguments import absolute_logdir
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.session import Ending
 from hookrun.runtime.subscriber import checked_hooks
@@ -60,11 +61,11 @@ def as_session_run_hook(*hooks: Hook, logdir: str | os.PathLike[str] | None = No
     """
     if not hooks:
         raise ValueError("hooks must be at least one hookrun.hooks.Hook; none is given")
-    return _MonitoredHooks(checked_hooks(hooks), logdir)
+    return _MonitoredHooks(checked_hooks(hooks), None if logdir is None else absolute_logdir(logdir))
 
 
 class _MonitoredHooks(tf.compat.v1.train.SessionRunHook):
-    def __init__(self, hooks: list[Hook], logdir: str | os.PathLike[str] | None) -> None:
+    def __init__(self, hooks: list[Hook], logdir: str | None) -> None:
         self._hooks = hooks
         self._logdir = logdir
         self._supervisor: _MonitoredRuntime | None = None
@@ -96,7 +97,7 @@ class _MonitoredRuntime(GraphRuntime):
 
     _training_steps: _MonitoredSteps
 
-    def __init__(self, hooks: list[Hook], logdir: str | os.PathLike[str] | None) -> None:
+    def __init__(self, hooks: list[Hook], logdir: str | None) -> None:
         super().__init__(
             tf.compat.v1.get_default_graph(),
             is_chief=True,

@@ -11,7 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from hookrun.graph.walks import ancestors
+from hookrun.checkpoints import aliases
+from hookrun.graph.restoring import restore_ops, restores_as_tensorflow
 
 __all__ = ["check_shapes"]
 
@@ -34,9 +35,10 @@ def check_shapes(graph: tf.Graph, saver: Any, checkpoint: str) -> None:
     Raises:
       tf.errors.InvalidArgumentError: If one differs; it names the variables, both shapes and the checkpoint.
     """
-    if not _restores_as_tensorflow(saver):
+    if not restores_as_tensorflow(saver):
         return
-    reader = tf.compat.v1.train.NewCheckpointReader(checkpoint)
+    with aliases.readable(checkpoint) as path:
+        reader = tf.compat.v1.train.NewCheckpointReader(path)
     shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     wrong: list[str] = []
     for name, dtype, shape in sorted(_restored(graph, saver), key=lambda restored: restored[0]):
@@ -55,16 +57,9 @@ def check_shapes(graph: tf.Graph, saver: Any, checkpoint: str) -> None:
         )
 
 
-def _restores_as_tensorflow(saver: Any) -> bool:
-    kind = tf.compat.v1.train.Saver
-    return isinstance(saver, kind) and type(saver).restore is kind.restore and saver.saver_def is not None
-
-
 def _restored(graph: tf.Graph, saver: Any) -> Iterator[tuple[str, tf.DType, tf.TensorShape]]:
     """What `saver` restores: name in the checkpoint, type, and shape; of a part, that of the whole."""
-    for op in ancestors([graph.as_graph_element(saver.saver_def.restore_op_name)], ()):
-        if op.type != "RestoreV2":
-            continue
+    for op in restore_ops(graph, saver):
         names, slices = (tf.get_static_value(tensor) for tensor in op.inputs[1:])
         for output, name, of_slice in zip(op.outputs, names, slices, strict=True):
             variable = _assigned(output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import socket
@@ -13,7 +14,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 import tensorflow as tf
 
-from hookrun.checkpoints import restore
+from hookrun.checkpoints import aliases, restore
 from hookrun.graph import tf_internals
 from hookrun.graph.graph_ops import GraphOps
 from hookrun.graph.graph_runtime import GraphRuntime
@@ -27,6 +28,8 @@ from hookrun.graph.recovery import (
     growing_waits,
     is_lost,
 )
+from hookrun.graph.restored_shapes import check_shapes
+from hookrun.graph.restoring import restore_newest
 from hookrun.graph.run_identity import CLOSE_SECS, RunMark, short_session
 from hookrun.graph.training_steps import as_int
 
@@ -144,27 +147,27 @@ class SessionMaker:
 
     def prepare(
         self,
-        checkpoint: str | None,
         run_id: Callable[[], str] | None,
         wait_for_checkpoint: bool,
         init_feed_dict: Any,
         init_fn: Callable[[Any], Any] | None,
     ) -> Made:
-        """Adopt the live model, restore it or initialize it, as the chief does.
+        """Adopt the live model, restore the newest intact checkpoint, or initialize it, as the chief does.
 
         Args:
-          checkpoint: What `restore.newest_intact` found.
           run_id: Returns the identity of the run, by which its live model is known; None to adopt none.
           wait_for_checkpoint: Whether the session manager is to wait for a checkpoint.
           init_feed_dict, init_fn: As for the Supervisor.
 
         Raises:
+          tf.errors.DataLossError: If there are checkpoints and none is intact.
+          tf.errors.InvalidArgumentError: If the checkpoint does not fit the graph.
           tf.errors.DeadlineExceededError: If a task does not answer in time; it says which.
           SessionLostError: If a task went away meanwhile.
+          ValueError: If the other tasks could not read a checkpoint of that path.
           Exception, StoppedWaitingError: As `wait`.
         """
         runtime = self._runtime
-        marked = self._remote and run_id is not None and runtime.global_step is not None
         callers_thread = CallersThread()
         errors_of_init_fn: list[Exception] = []
 
@@ -177,36 +180,67 @@ class SessionMaker:
                     errors_of_init_fn.append(error)
                 raise
 
-        def prepare() -> Made:
-            mark = RunMark(self._master, self._config, runtime.global_step) if marked else None
-            if mark is not None and run_id is not None and mark.read() == run_id():
+        def prepare(checkpoint: str | None) -> Made:
+            return self._prepare(
+                checkpoint,
+                run_id,
+                wait_for_checkpoint=wait_for_checkpoint and (checkpoint is not None or save_path is None),
+                init_feed_dict=init_feed_dict,
+                init_fn=call_init_fn if self._remote and init_fn is not None else init_fn,
+            )
+
+        def make(checkpoint: str | None) -> Made:
+            try:
+                made: Made = self._call(functools.partial(prepare, checkpoint), callers_thread)
+                return made
+            except LOST as error:
+                ours = isinstance(error, SessionLostError) or error in errors_of_init_fn
+                if ours or not self._is_lost(error):
+                    raise
+                raise SessionLostError(error) from error
+
+        save_path = runtime.save_path if self._ops.saver is not None else None
+        if save_path is None:
+            return make(None)
+        aliases.check_readable(save_path, remote=self._remote)
+        tells_damage = not self._remote and not self._is_custom
+        return restore_newest(runtime.graph, self._ops.saver, save_path, tells_damage, make)
+
+    def _prepare(
+        self,
+        checkpoint: str | None,
+        run_id: Callable[[], str] | None,
+        wait_for_checkpoint: bool,
+        init_feed_dict: Any,
+        init_fn: Callable[[Any], Any] | None,
+    ) -> Made:
+        runtime = self._runtime
+        if checkpoint is not None and not self._is_custom:
+            check_shapes(runtime.graph, self._ops.saver, checkpoint)
+        mark: RunMark | None = None
+        if self._remote and run_id is not None and runtime.global_step is not None:
+            mark = RunMark(self._master, self._config, runtime.global_step)
+            if mark.read() == run_id():
                 adopted = self._adopt(checkpoint)
                 if adopted is not None:
                     return Made(adopted, "adopted", checkpoint)
-            if mark is not None:
-                mark.write("")  # what is half restored is nobody's
+            mark.write("")  # what is half restored is nobody's
+        with contextlib.ExitStack() as reading:
+            source = checkpoint and reading.enter_context(aliases.readable(checkpoint))
             session = self._manager.prepare_session(
                 self._master,
                 init_op=self._ops.init_op,
                 saver=self._ops.saver,
-                **restore.session_source(runtime.logdir, checkpoint),
+                **restore.session_source(runtime.logdir, source),
                 wait_for_checkpoint=wait_for_checkpoint,
                 max_wait_secs=self._max_wait_secs,
                 config=self._config,
                 init_feed_dict=init_feed_dict,
-                init_fn=call_init_fn if self._remote and init_fn is not None else init_fn,
+                init_fn=init_fn,
             )
-            if mark is not None and run_id is not None:
-                mark.write(run_id())
-            return Made(session, "initialized" if checkpoint is None else "restored", checkpoint)
-
-        try:
-            made: Made = self._call(prepare, callers_thread)
-            return made
-        except LOST as error:
-            if isinstance(error, SessionLostError) or error in errors_of_init_fn or not self._is_lost(error):
-                raise
-            raise SessionLostError(error) from error
+        if mark is not None and run_id is not None:
+            mark.write(run_id())
+        return Made(session, "initialized" if checkpoint is None else "restored", checkpoint)
 
     def _adopt(self, checkpoint: str | None) -> Any:
         """A session of the live model; None where it is not ready, or older than `checkpoint`."""

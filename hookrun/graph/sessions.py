@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from hookrun import events, signals, writers
 from hookrun.checkpoints import restore
+from hookrun.checkpoints.aliases import readable
 from hookrun.checkpoints.directory import undo_interrupted_save
 from hookrun.graph.block import Block
 from hookrun.graph.graph_ops import GraphOps
@@ -100,20 +101,13 @@ class GraphSessions(GraphRuntime):
 
     def _made_by_chief(self, maker: SessionMaker, wait_for_checkpoint: bool) -> Made:
         """A session that is restored, initialized or adopted."""
-        checkpoint: str | None = None
         save_path = self._save_path if self._ops.saver is not None else None
         if save_path is not None:
             undo_interrupted_save(save_path)
-            checkpoint = restore.newest_intact(save_path)
-        if save_path is not None and wait_for_checkpoint and checkpoint is None:
-            maker.wait_for_checkpoint(os.path.dirname(save_path))
-            checkpoint = restore.newest_intact(save_path)
-            wait_for_checkpoint = checkpoint is not None
-        restores_itself = type(self._session_manager) is not tf.compat.v1.train.SessionManager
-        if checkpoint is not None and not restores_itself:
-            check_shapes(self._graph, self._ops.saver, checkpoint)
+            if wait_for_checkpoint and not restore.candidates(save_path):
+                maker.wait_for_checkpoint(os.path.dirname(save_path))
         run_id = self._known_run_id if self._adopt_live_model else None
-        made = maker.prepare(checkpoint, run_id, wait_for_checkpoint, self._init_feed_dict, self._init_fn)
+        made = maker.prepare(run_id, wait_for_checkpoint, self._init_feed_dict, self._init_fn)
         self._write_graph()
         return made
 
@@ -247,8 +241,8 @@ class GraphSessions(GraphRuntime):
             session.catch_up()
             last_step = session.last_step
             try:
-                with self._run_hooks.unseen():
-                    self._ops.saver.restore(sess, prefix)
+                with self._run_hooks.unseen(), readable(prefix) as path:
+                    self._ops.saver.restore(sess, path)
                 read = self.read_global_step(sess)
                 step = last_step if read is None else read
                 session.go_on_from(step)

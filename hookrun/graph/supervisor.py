@@ -13,6 +13,8 @@ from typing import Any
 import tensorflow as tf
 
 from hookrun import signals, writers
+from hookrun.checkpoints.aliases import check_readable
+from hookrun.graph import tf_internals
 from hookrun.graph.block import Block, ended_at_exit
 from hookrun.graph.graph_ops import USE_DEFAULT, GraphOps, find_global_step, is_default
 from hookrun.graph.overrides import warn_of_overrides
@@ -98,7 +100,8 @@ class Supervisor(GraphSessions):
           init_feed_dict: What is fed to `init_op`.
           local_init_op: Operation that every new session runs; None for none. Defaults to one that
             initializes local variables and tables.
-          logdir: Directory of the checkpoints and event files; made if missing. Chief only.
+          logdir: Directory of the checkpoints and event files; made if missing. A relative path is that of
+            now, also when the program changes its directory. Chief only.
           summary_op: What returns the summaries; None for none. Defaults to all summaries, merged.
           saver: The `tf.compat.v1.train.Saver`; None to save nothing. Defaults to one of all variables.
           global_step: Integer tensor or variable of size 1 that counts steps; None to record no step.
@@ -179,6 +182,8 @@ class Supervisor(GraphSessions):
                 summary_op=summary_op,
             )
             self._step_ops = StepOps(self._graph, self._global_step)
+        if self._save_path is not None and self._ops.saver is not None:
+            check_readable(self._save_path)
         if session_manager is None:
             session_manager = tf.compat.v1.train.SessionManager(
                 local_init_op=self._ops.local_init_op,
@@ -252,6 +257,12 @@ class Supervisor(GraphSessions):
     def summary_op(self) -> Any:
         """The tensor that returns the summaries, or None."""
         return self._ops.summary_op
+
+    @property
+    def names_relative_paths(self) -> bool:
+        """True where the state file names checkpoints relative to its directory: of a saver that was told to,
+        and where the `logdir` was given as a relative path, as by TensorFlow's class."""
+        return self._logdir_is_relative or tf_internals.saves_relative_paths(self.saver)
 
     @property
     def saver(self) -> Any:

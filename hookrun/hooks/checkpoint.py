@@ -130,7 +130,9 @@ class CheckpointHook(Hook):
         self._snapshots: Snapshots | None = None
         if saves_as_tensorflow(saver):
             policy = policy_of(saver) if self._keep is None else self._keep
-            self._directory = CheckpointDirectory(saver, supervisor.save_path, policy, event.restored_from)
+            self._directory = CheckpointDirectory(
+                *(saver, supervisor.save_path, policy, event.restored_from, supervisor.names_relative_paths)
+            )
             if self._background and can_snapshot(event.session, saver):
                 self._snapshots = Snapshots(event.session, saver)
             self._meta_graph = MetaGraph(supervisor.graph, saver)

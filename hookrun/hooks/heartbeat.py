@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hookrun import events
 from hookrun.logs import LogWatcher
+from hookrun.paths import local_path
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.step_rate import StepRate
 from hookrun.triggers import schedule
@@ -71,7 +72,7 @@ class HeartbeatHook(Hook):
     ) -> None:
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"path must be a path, not {path!r}")
-        self._path = os.fspath(path)
+        self._path = local_path(os.fspath(path))
         if every_steps is None and at_steps is None and every_secs is None:
             every_secs = 10
         self.trigger = schedule(

@@ -11,10 +11,11 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from hookrun.checkpoints import restore
-from hookrun.checkpoints.directory import files_of, remove, time_saved, write_state_file
+from hookrun.checkpoints import restore, state_file
+from hookrun.checkpoints.files import files_of, remove
 from hookrun.checkpoints.integrity import Progress
 from hookrun.checkpoints.messages import MetaGraphDef
+from hookrun.checkpoints.state_file import time_saved
 from hookrun.hooks import retention
 from hookrun.logdir import live
 from hookrun.logdir.events import event_files
@@ -237,11 +238,11 @@ def _remove(directory: str, save_path: str, pruning: Pruning) -> None:
         return
     gone = {os.path.basename(path) for path in pruning.not_kept}
     newest = pruning.kept[-1] if os.path.basename(named[0]) in gone else named[0]
-    write_state_file(save_path, newest, reversed(named), relative=True)
+    state_file.write(save_path, newest, reversed(named), relative=True)
     for path in pruning.not_kept:
         remove(path)
     left = [path for path in reversed(named) if os.path.basename(path) not in gone and path != newest]
-    write_state_file(save_path, newest, [*left, newest], relative=True)
+    state_file.write(save_path, newest, [*left, newest], relative=True)
 
 
 def _here(directory: str, path: str) -> str:

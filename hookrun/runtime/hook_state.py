@@ -12,11 +12,12 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import crc32c
 
 from hookrun.numeric import python_number
+from hookrun.paths import is_local
 from hookrun.runtime.subscriber import Subscriber, overrides
 from hookrun.triggers import Trigger
 
@@ -51,10 +52,11 @@ def write(path: str | os.PathLike[str], state: HookState) -> None:
 
     Raises:
       OSError: If the file cannot be written.
+      tf.errors.OpError: The same, at a URL.
     """
     text = json.dumps(asdict(state))
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump({"crc32c": crc32c.crc32c(text.encode()), "state": text}, file)
+    with _opened(path, "w") as file:
+        file.write(json.dumps({"crc32c": crc32c.crc32c(text.encode()), "state": text}))
 
 
 def read(path: str | os.PathLike[str]) -> HookState:
@@ -63,10 +65,11 @@ def read(path: str | os.PathLike[str]) -> HookState:
     Raises:
       ValueError: If the file is damaged.
       OSError: If it cannot be read.
+      tf.errors.OpError: The same, at a URL.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+        with _opened(path, "r") as file:
+            content = json.loads(file.read())
         if crc32c.crc32c(content["state"].encode()) != content["crc32c"]:
             raise ValueError("its checksum is wrong")
         return HookState(**json.loads(content["state"]))
@@ -74,6 +77,18 @@ def read(path: str | os.PathLike[str]) -> HookState:
         return HookState()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{os.fspath(path)} is damaged: {error}") from error
+
+
+def _opened(path: str | os.PathLike[str], mode: str) -> IO[str]:
+    path = os.fspath(path)
+    if is_local(path):
+        return open(path, mode, encoding="utf-8")
+    from tensorflow import io
+
+    if mode == "r" and not io.gfile.exists(path):
+        raise FileNotFoundError(path)
+    file: IO[str] = io.gfile.GFile(path, mode)
+    return file
 
 
 def collect(

@@ -14,7 +14,7 @@ from typing import Any
 
 from hookrun import events, signals, writers
 from hookrun.runtime import hook_state
-from hookrun.runtime.arguments import check_secs, check_steps, check_summary, make_logdir
+from hookrun.runtime.arguments import absolute_logdir, check_secs, check_steps, check_summary, make_logdir
 from hookrun.runtime.bus import Bus
 from hookrun.runtime.coordinator import Coordinator
 from hookrun.runtime.event_log import EventLog
@@ -75,7 +75,8 @@ class Runtime(Bus):
         )
         check_steps(save_summaries_steps=save_summaries_steps, save_model_steps=save_model_steps)
         super().__init__(Coordinator(), is_chief)
-        self._logdir = os.fspath(logdir) if is_chief and logdir else None
+        self._logdir = absolute_logdir(logdir) if is_chief and logdir else None
+        self._logdir_is_relative = self._logdir is not None and not os.path.isabs(logdir or "")
         self._save_path = os.path.join(self._logdir, checkpoint_basename) if self._logdir else None
         self._save_summaries_secs = save_summaries_secs if is_chief else None
         self._save_model_secs = save_model_secs if is_chief else None
@@ -102,12 +103,12 @@ class Runtime(Bus):
 
     @property
     def logdir(self) -> str | None:
-        """The directory of checkpoints and event files; None without one, and on a non-chief."""
+        """The directory of checkpoints and event files, absolute or a URL; None without, and on a non-chief."""
         return self._logdir
 
     @property
     def save_path(self) -> str | None:
-        """The path of the checkpoints without their step; None without a `logdir`."""
+        """The path of the checkpoints without their step, absolute or a URL; None without a `logdir`."""
         return self._save_path
 
     @property

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, SupportsInt
 
+from hookrun.paths import is_local, local_path
 from hookrun.writers.event_queue import EventQueue, Record
 from hookrun.writers.event_writer import EventWriter
-from hookrun.writers.paths import is_local, local_path
 from hookrun.writers.record_file import check_url
 from hookrun.writers.vocabulary import Vocabulary
 

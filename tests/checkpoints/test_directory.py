@@ -30,8 +30,8 @@ def saving(graph, tmp_path):
             self.path = str(tmp_path / "model.ckpt")
             self.open(policy_of(self.saver))
 
-        def open(self, policy):
-            self.directory = CheckpointDirectory(self.saver, self.path, policy)
+        def open(self, policy, **arguments):
+            self.directory = CheckpointDirectory(self.saver, self.path, policy, **arguments)
 
         def __call__(self, step, value=None, state=NOTHING):
             def save(path):
@@ -151,6 +151,28 @@ def test_a_manual_save_of_the_program_is_counted_and_does_not_remove_the_best(sa
     assert steps_in(tmp_path) == [1, 3, 4]
 
 
+def test_saves_of_the_same_saver_under_other_names_are_counted_as_tensorflow_does(saving, tmp_path):
+    for start in (0, 10):
+        saver = saving.saver = v1.train.Saver([saving.variable], max_to_keep=3)
+        saving.open(policy_of(saver))
+        for step, other in [(start + 1, "mine"), (start + 2, "other")]:
+            saving(step)
+            saver.save(saving.sess, str(tmp_path / other), global_step=step)
+            assert len(steps_in(tmp_path)) <= 3
+    assert [os.path.basename(p) for p in saver.last_checkpoints] == ["mine-11", "model.ckpt-12", "other-12"]
+    assert steps_in(tmp_path) == [11, 12, 12]
+
+
+def test_saves_under_other_names_alone_are_those_of_another_saver(saving, tmp_path):
+    other = v1.train.Saver([saving.variable])
+    saving.variable.load(0.0, saving.sess)
+    for step in (1, 2):
+        other.save(saving.sess, str(tmp_path / "mine"), global_step=step)
+    saving.open(LatestN(1))
+    saving(3)
+    assert steps_in(tmp_path) == [1, 2, 3]
+
+
 def test_what_is_named_is_on_disk_and_what_is_removed_has_a_successor(saving, tmp_path, monkeypatch):
     for step in (1, 2, 3):
         saving(step)
@@ -209,9 +231,8 @@ def test_two_that_share_a_directory_do_not_share_a_file_that_is_being_written(sa
     assert len(written) == len(set(written)) == 2
 
 
-def test_paths_are_relative_where_the_saver_says_so_or_the_logdir_is(saving, tmp_path, monkeypatch):
-    saving.saver = v1.train.Saver([saving.variable], save_relative_paths=True)
-    saving.open(policy_of(saving.saver))
+def test_paths_are_relative_where_that_is_asked_for_or_the_directory_is(saving, tmp_path, monkeypatch):
+    saving.open(policy_of(saving.saver), relative=True)
     saving(1)
     assert tf.io.gfile.GFile(tmp_path / "checkpoint").readline() == 'model_checkpoint_path: "model.ckpt-1"\n'
     monkeypatch.chdir(tmp_path.parent)

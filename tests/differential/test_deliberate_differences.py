@@ -73,6 +73,13 @@ def test_logdir_that_is_a_path(observed):
     assert observed.hookrun == [[], ["model.ckpt-0"]]
 
 
+def test_logdir_that_is_relative(observed):
+    """It is the directory that was meant, also when the program changes its own."""
+    named = 'model_checkpoint_path: "model.ckpt-0"\n'
+    assert observed.tensorflow == [False, named]
+    assert observed.hookrun == [True, named]
+
+
 def test_request_stop_outside_an_except_block(observed):
     """TensorFlow's class stops nothing and looks for the exception where there is none."""
     assert observed.tensorflow["request_stop"][0] == "TypeError"

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 import hookrun
 from hookrun import hooks
-from hookrun.checkpoints import restore
+from hookrun.checkpoints import restore, state_file
 from hookrun.logdir import contents, units
 from hookrun.logdir.cli import main
 from hookrun.runtime import hook_state
@@ -306,8 +306,11 @@ def test_prune_changes_nothing_unless_told_to(run, tmp_path):
     ],
 )
 def test_prune_keeps_what_any_policy_keeps(run, tmp_path, policies, kept):
-    for step, minute in {10: 10, 20: 50, 30: 90, 40: 130}.items():
-        os.utime(tmp_path / "run" / f"model.ckpt-{step}.index", (60 * minute, 60 * minute))
+    save_path = str(tmp_path / "run" / "model.ckpt")
+    times = {
+        f"{save_path}-{step}": 60.0 * minute for step, minute in {10: 10, 20: 50, 30: 90, 40: 130}.items()
+    }
+    state_file.write(save_path, f"{save_path}-40", times, False, times)
     status, out, _ = run("prune", "--json", *(word for policy in policies for word in ("--keep", policy)))
     (found,) = json.loads(out)["checkpoints"]
     assert "removed" not in out and len(found["kept"]) + len(found["not_kept"]) == 4

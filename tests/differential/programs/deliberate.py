@@ -118,6 +118,15 @@ def logdir_that_is_a_path(Supervisor, logdir):
     return [errors, checkpoints(logdir)]
 
 
+def logdir_that_is_relative(Supervisor, logdir):
+    counting_model()
+    sv = Supervisor(logdir=os.path.relpath(logdir))
+    with sv.managed_session():
+        until(lambda: checkpoints(logdir))
+    with open(os.path.join(logdir, "checkpoint"), encoding="utf-8") as file:
+        return [os.path.isabs(sv.save_path), file.readline()]
+
+
 def request_stop_outside_an_except_block(Supervisor, logdir):
     counting_model()
     sv = Supervisor()

@@ -363,6 +363,21 @@ def checkpoint_basename(Supervisor, logdir):
     return files(logdir)
 
 
+def saves_under_another_name(Supervisor, logdir):
+    """They are counted among those that are kept, over a restart too."""
+    kept = []
+    for _ in range(2):
+        with tf.Graph().as_default():
+            model = counting_model()
+            sv = Supervisor(logdir=logdir, saver=tf1.train.Saver(max_to_keep=3), save_model_secs=0)
+            with sv.managed_session() as session:
+                for name in ("model.ckpt", "mine"):
+                    session.run(model.train_op)
+                    sv.saver.save(session, os.path.join(logdir, name), global_step=sv.global_step)
+            kept.append([checkpoints(logdir), files(logdir)])
+    return kept
+
+
 def saver_that_keeps_two(Supervisor, logdir):
     """The two newest checkpoints are kept, over a restart too."""
     kept = []
