@@ -374,7 +374,7 @@ def manage(session: Any, steps: TrainingSteps, closes: Closes) -> ManagedSession
         session.__class__ = managed
     managed_session: ManagedSession = session
     managed_session._training_steps, managed_session._closes = steps, closes
-    managed_session._handled = sys.exc_info()[1]
+    managed_session._handled, managed_session._check_run = sys.exc_info()[1], _no_check
     own_run = super(ManagedSession, managed_session).run
     steps.can_prepare = getattr(own_run, "__func__", None) is tf.compat.v1.Session.run
     return managed_session
