@@ -7,7 +7,17 @@ import json
 import pytest
 
 from hookrun.testing import FakeClock
-from hookrun.triggers import AnyOf, AtSteps, EverySecs, EverySteps, NextStep, Once, required, schedule
+from hookrun.triggers import (
+    AnyOf,
+    AtSteps,
+    EverySecs,
+    EverySteps,
+    NextStep,
+    Once,
+    Trigger,
+    required,
+    schedule,
+)
 
 
 def fired(trigger, steps):
@@ -150,3 +160,47 @@ def test_the_next_step_is_known_to_be_due_before_it_is_run():
 def test_a_hook_without_the_schedule_that_it_needs_is_named():
     with pytest.raises(ValueError, match="TraceHook needs one of every_steps, every_secs and at_steps"):
         required(schedule(), "TraceHook")
+
+
+def test_what_counts_steps_goes_on_from_a_step_that_the_training_went_back_to():
+    for trigger in (EverySteps(10), AtSteps([10, 20, 30])):
+        trigger.start(0)
+        for step in range(1, 35):
+            trigger(step)
+        trigger.go_on_from(15)
+        assert [step for step in range(16, 35) if trigger(step)] == [20, 30]
+
+
+def test_time_goes_on_where_the_training_goes_back():
+    now = [0.0]
+    trigger = EverySecs(10, clock=lambda: now[0]) | Once()
+    trigger.start(0)
+    assert trigger(1)
+    now[0] = 9.0
+    trigger.go_on_from(0)
+    assert not trigger(1)
+    now[0] = 10.0
+    assert trigger(2)
+
+
+def test_a_trigger_of_ones_own_starts_anew_where_the_training_goes_back_unless_it_says_otherwise():
+    class Own(Trigger):
+        def start(self, step):
+            self.begin = step
+
+        def __call__(self, step):
+            return step == self.begin + 2
+
+    trigger = Own() | EverySteps(100)
+    trigger.start(0)
+    trigger.go_on_from(7)
+    assert [step for step in range(8, 12) if trigger(step)] == [9]
+
+
+def test_the_next_step_is_known_to_be_due_where_the_training_went_back():
+    next_step = NextStep(AtSteps([3]))
+    next_step.start(0)
+    for step in range(1, 6):
+        next_step.after(step)
+    next_step.go_on_from(2)
+    assert next_step.is_due

@@ -143,3 +143,24 @@ def test_a_metric_that_is_no_one_number_is_refused_by_hook_and_shape(graph):
     hook = hooks.EarlyStoppingHook(unknown, mode="min", patience=1)
     with pytest.raises(ValueError, match=r"EarlyStoppingHook: metric .* shape \(2,\): unknown:0"):
         run_steps(hook, 1, values=[np.array([1.0, 2.0])])
+
+
+@pytest.mark.parametrize("way", ["restore", "saver"])
+def test_patience_counts_from_the_step_that_the_training_goes_back_to(model, tmp_path, way):
+    """The best value is forgotten where it is of a step that was given up."""
+    values = iter([5.0, 4.0, 3.0, 2.0, 1.0, *[4.0] * 20])
+    stopping = hooks.EarlyStoppingHook("value", mode="min", patience=4)
+    checkpoints = hooks.CheckpointHook(at_steps=[2], background=False)
+    sv = hookrun.Supervisor(
+        logdir=tmp_path, hooks=[checkpoints, stopping], save_model_secs=0, save_summaries_secs=0
+    )
+    sv.on(signals.step, lambda sv, _: sv.report_metrics({"value": next(values)}), priority=-1)
+    with sv.managed_session() as sess:
+        for _ in range(5):
+            sess.run(model.train_op)
+        assert stopping.best_step == 5
+        (sv.restore if way == "restore" else sv.saver.restore)(sess, f"{sv.save_path}-2")
+        while not sv.should_stop():
+            sess.run(model.train_op)
+        # 4.0 was the best of step 2, which `restore` brings back; without it, step 3 is the first.
+        assert sess.last_step == (6 if way == "restore" else 7)

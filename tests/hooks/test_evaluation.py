@@ -409,3 +409,26 @@ def test_a_wrong_number_of_checkpoints_is_refused():
 def test_a_function_that_returns_no_metrics_is_an_error_that_says_so(model):
     with pytest.raises(TypeError, match="evaluate must return numbers by name, and returned 0.5"):
         train(hookrun.Supervisor(hooks=[hooks.EvaluationHook(lambda sess: 0.5, every_steps=1)]), model, 1)
+
+
+def test_a_last_step_that_was_evaluated_before_the_training_went_back_to_it_is_evaluated_again(
+    model, tmp_path
+):
+    steps = []
+
+    def evaluate(session):
+        steps.append(int(sv.read_global_step(session)))
+        return {"metric": 1.0}
+
+    given = [
+        hooks.CheckpointHook(at_steps=[2, 4], background=False),
+        hooks.EvaluationHook(evaluate, every_checkpoints=2),
+    ]
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=given, save_model_secs=0, save_summaries_secs=0)
+    with sv.managed_session() as sess:
+        for _ in range(4):
+            sess.run(model.train_op)
+        sv.restore(sess, f"{sv.save_path}-2")
+        for _ in range(2):
+            sess.run(model.train_op)
+    assert steps == [4, 4]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import hookrun
-from hookrun import hooks
+from hookrun import events, hooks, signals
 
 OFF = {"save_summaries_secs": 0, "save_model_secs": 0}
 
@@ -128,3 +128,21 @@ def test_a_recorded_rate_of_several_numbers_is_an_error_that_says_so(model, tmp_
     sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hooks.LearningRateHook(rates, every_steps=1)], **OFF)
     with pytest.raises(ValueError, match=r"LearningRateHook: .* of shape \(2,\): learning_rate"):
         train(sv, model, 1)
+
+
+@pytest.mark.parametrize("way", ["restore", "saver"])
+def test_the_rate_goes_back_with_the_training(model, tmp_path, way):
+    """Also where that of the step it goes back to was set last, and another one is restored."""
+    rates = {0: 1.0, 1: 2.0, 2: 1.0, 3: 2.0}
+    given = [hooks.LearningRateHook(model.rate, rates.__getitem__), hooks.CheckpointHook(background=False)]
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=given, **OFF)
+    with sv.managed_session() as sess:
+        sess.run(model.train_op)
+        model.rate.load(100.0, sess)
+        sv.send(signals.checkpoint_due, events.CheckpointDue(sess))
+        model.rate.load(2.0, sess)
+        for _ in range(2):
+            sess.run(model.train_op)
+        (sv.restore if way == "restore" else sv.saver.restore)(sess, f"{sv.save_path}-1")
+        sess.run(model.train_op)
+        assert float(sess.run(model.weight)) == 3.0

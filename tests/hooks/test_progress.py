@@ -149,3 +149,25 @@ def test_what_is_logged_to_the_terminal_stands_above_the_bar(terminal, logger, m
 def test_other_arguments_are_refused_by_name_and_value(arguments, error, message):
     with pytest.raises(error, match=message):
         hooks.ProgressHook(**arguments)
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_the_rate_is_that_of_the_steps_since_the_training_went_back(model, tmp_path, terminal, on_terminal):
+    file, clock = io.StringIO(), FakeClock()
+    if on_terminal:
+        file, read = terminal
+    progress = hooks.ProgressHook(last_step=100, every_steps=10, file=file, clock=clock)
+    checkpoints = hooks.CheckpointHook(at_steps=[10], background=False)
+    sv = hookrun.Supervisor(
+        logdir=tmp_path, hooks=[progress, checkpoints], save_model_secs=0, save_summaries_secs=0
+    )
+    with sv.managed_session() as sess:
+        for step in range(60):
+            clock.advance(0.5)
+            sess.run(model.train_op)
+            if step == 39:
+                sv.restore(sess, f"{sv.save_path}-10")
+    text = read() if on_terminal else file.getvalue()
+    assert "30/100" in text and not re.search(r"-\d", text)
+    if not on_terminal:
+        assert text.splitlines()[-1].startswith("30% 30/100 [00:10<00:35,  2.00 steps/s")

@@ -81,3 +81,18 @@ def test_it_writes_no_times_where_nothing_was_called_at_steps(model, tmp_path, r
     with hookrun.Supervisor(logdir=tmp_path).managed_session() as sess:
         sess.run(model.train_op)
     assert hook_times(read_events(tmp_path)) == []
+
+
+def test_the_rate_is_that_of_the_steps_since_the_training_went_back(model, tmp_path, read_events):
+    clock = FakeClock()
+    given = [hooks.StepCounterHook(clock=clock), hooks.CheckpointHook(every_steps=5, background=False)]
+    sv = hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, save_summaries_steps=5, hooks=given)
+    with sv.managed_session() as sess:
+        for _ in range(12):
+            clock.advance(0.5)
+            sess.run(model.train_op)
+        sv.restore(sess, f"{sv.save_path}-5")
+        for _ in range(5):
+            clock.advance(0.1)
+            sess.run(model.train_op)
+    assert [(step, round(rate)) for step, rate in rates(read_events(tmp_path))] == [(5, 2), (10, 2), (10, 10)]

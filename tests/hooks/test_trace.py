@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import hookrun
@@ -39,3 +40,25 @@ def test_without_a_summary_writer_it_says_what_it_needs(model):
     sv = hookrun.Supervisor(hooks=[hooks.TraceHook(every_steps=1)])
     with pytest.raises(ValueError, match="TraceHook needs a summary writer"), sv.managed_session():
         pass
+
+
+def test_a_step_that_comes_again_is_traced_again(model, tmp_path):
+    checkpoints = hooks.CheckpointHook(at_steps=[1], background=False)
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=[checkpoints, hooks.TraceHook(at_steps=[2])], **OFF)
+    for go_back in (sv.restore, sv.saver.restore):
+        with sv.managed_session() as sess:
+            for _ in range(3):
+                sess.run(model.train_op)
+            go_back(sess, f"{sv.save_path}-1")
+            for _ in range(2):
+                sess.run(model.train_op)
+        (tmp_path / "checkpoint").unlink()
+        for path in tmp_path.glob("model.ckpt*"):
+            path.unlink()
+    runs = [run for path in tmp_path.glob("*tfevents*") for run in traced(path)]
+    assert runs == ["step_2"] * 4
+
+
+def traced(path):
+    events = tf.compat.v1.train.summary_iterator(str(path))
+    return [e.tagged_run_metadata.tag for e in events if e.HasField("tagged_run_metadata")]

@@ -110,6 +110,28 @@ def global_step_none(Supervisor, logdir):
     return [streams(logdir), files(logdir), checkpoints(logdir)]
 
 
+def a_model_that_no_run_writes_is_saved_once(Supervisor, logdir):
+    """At the first tick, and not at the end; without a global step, as the index's time tells."""
+    seen = []
+    for name, has_step in (("with", True), ("without", False)):
+        directory = os.path.join(logdir, name)
+        with tf.Graph().as_default():
+            weight = tf1.get_variable("weight", initializer=1.0)
+            if has_step:
+                tf1.train.get_or_create_global_step()
+            sv = Supervisor(logdir=directory, save_summaries_secs=0)
+            with sv.managed_session() as session:
+                until(lambda directory=directory: checkpoints(directory))
+                index = os.path.join(directory, f"{checkpoints(directory)[0]}.index")
+                until(lambda index=index: os.path.exists(index))
+                before = os.stat(index).st_mtime_ns
+                session.run(weight)
+        kinds = [event.session_log.status for stream in events(directory) for event in stream]
+        marks = kinds.count(tf1.SessionLog.CHECKPOINT)
+        seen.append([marks, checkpoints(directory), os.stat(index).st_mtime_ns == before])
+    return seen
+
+
 def events_with_a_global_step_of_32_bits(Supervisor, logdir):
     step = tf1.get_variable("global_step", initializer=tf.constant(7, tf.int32), use_resource=False)
     sv = Supervisor(logdir=logdir)
