@@ -1,6 +1,6 @@
 """What a receiver is told: one small dataclass per signal.
 
-A receiver is called as ``receiver(supervisor, event)``; `event` is an instance of the class of the
+A receiver is called as ``receiver(runtime, event)``; `event` is an instance of the class of the
 signal's name. Nothing here imports TensorFlow.
 """
 

@@ -15,7 +15,7 @@
 
 They are blinker signals with the Supervisor as sender: ``signals.step.connect(fn, sender=sv)`` works as
 users of blinker expect, and `Supervisor.on` adds schedules, fetches and a strong reference. A receiver is
-called as ``receiver(supervisor, event)`` with an event from `hookrun.events`; blinker's own form,
+called as ``receiver(runtime, event)`` with an event from `hookrun.events`; blinker's own form,
 ``receiver(sender, **kwargs)``, is called with ``event=``.
 """
 
@@ -245,7 +245,7 @@ def receiver_name(receiver: Any) -> str:
 
 
 def takes_event(receiver: Callable[..., Any]) -> bool:
-    """True when `receiver` can be called as ``receiver(supervisor, event)``, as far as can be known."""
+    """True when `receiver` can be called as ``receiver(runtime, event)``, as far as can be known."""
     return takes(receiver, 2)
 
 

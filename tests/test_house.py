@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "hookrun"
 
-VOCABULARY = {"signals", "events", "triggers", "lazy", "logs"}
+VOCABULARY = {"signals", "events", "triggers", "numeric", "paths", "lazy", "logs"}
 
 MAY_KNOW = {
     "vocabulary": set(),

@@ -77,8 +77,8 @@ def test_receivers_of_one_sender_and_of_any_share_one_order(signal, sender):
 def test_a_receiver_gets_the_sender_and_the_event(signal, sender):
     got = []
 
-    def receiver(supervisor, event):
-        got.append((supervisor, event))
+    def receiver(runtime, event):
+        got.append((runtime, event))
 
     signal.connect(receiver, sender=sender)
     signal.send(sender, event="the event")

@@ -8,15 +8,15 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from hookrun.checkpoints import restore, state_file, storage
 from hookrun.checkpoints.files import files_of, index_last, remove, step_of, without_step
-from hookrun.checkpoints.retention import Checkpoint, EveryNHours, LatestN, Policy
+from hookrun.checkpoints.provider import CheckpointList
+from hookrun.checkpoints.retention import Checkpoint, Policy
 from hookrun.runtime import hook_state
 from hookrun.runtime.hook_state import HookState
 
-__all__ = ["CheckpointDirectory", "policy_of", "undo_interrupted_save"]
+__all__ = ["CheckpointDirectory", "undo_interrupted_save"]
 
 _logger = logging.getLogger(__name__)
 
@@ -31,14 +31,6 @@ _PARTIAL = ".replacing"
 
 _SAVES_UNTIL_MEASURED = 3
 """The number of saves by which a metric that decides what is kept should have been reported."""
-
-
-def policy_of(saver: Any) -> Policy | None:
-    """What `saver` was told to keep, by `max_to_keep` and `keep_checkpoint_every_n_hours`; None for all."""
-    saver_def = saver.saver_def
-    if not saver_def.max_to_keep:
-        return None
-    return LatestN(saver_def.max_to_keep) | EveryNHours(saver_def.keep_checkpoint_every_n_hours)
 
 
 class CheckpointDirectory:
@@ -56,7 +48,7 @@ class CheckpointDirectory:
     system makes it.
 
     Args:
-      saver: The `tf.compat.v1.train.Saver`. Its own list of checkpoints is kept up to date.
+      others: A list of checkpoints that is kept up to date, such as that of a saver; None for none.
       save_path: The path of the checkpoints, without their step.
       policy: Which of them are kept; None for all, of which the state file names the newest alone.
       restored_from: The checkpoint that the run started from, which the state file may not name.
@@ -65,13 +57,13 @@ class CheckpointDirectory:
 
     def __init__(
         self,
-        saver: Any,
+        others: CheckpointList | None,
         save_path: str,
         policy: Policy | None,
         restored_from: str | None = None,
         relative: bool = False,
     ) -> None:
-        self._saver = saver
+        self._others = others
         self._save_path = save_path
         self._directory, self._base_name = os.path.split(save_path)
         self._policy = policy
@@ -85,7 +77,7 @@ class CheckpointDirectory:
         if restored is not None and restored not in self._paths:
             self._paths.append(restored)
         # Restoring gave the saver all that the state file names: it may name those of others.
-        saver.set_last_checkpoints_with_time([(c.path, c.time) for c in self.checkpoints])
+        self._list(self.checkpoints)
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
@@ -116,9 +108,10 @@ class CheckpointDirectory:
             return None
         self._states[path] = _metrics_alone(state)
         self._times[path] = time.time()
-        others = dict.fromkeys([*self._paths, *self._saver.last_checkpoints])
-        others.pop(path, None)
-        self._paths = [*others, path]
+        listed = [] if self._others is None else self._others.last_checkpoints
+        earlier = dict.fromkeys([*self._paths, *listed])
+        earlier.pop(path, None)
+        self._paths = [*earlier, path]
         if self._policy is None:
             self._paths = [path]
         self._write_state_file(path)
@@ -154,7 +147,7 @@ class CheckpointDirectory:
         if self._policy is None:
             self._paths = [newest]
         self._write_state_file(newest)
-        self._saver.set_last_checkpoints_with_time([(c.path, c.time) for c in self.checkpoints])
+        self._list(self.checkpoints)
         return own is not None
 
     def _own(self, checkpoint: str) -> str | None:
@@ -176,9 +169,11 @@ class CheckpointDirectory:
             self._remove(path)
         if removed:
             self._write_state_file(newest)
-        self._saver.set_last_checkpoints_with_time(
-            [(c.path, c.time) for c in checkpoints if c.path in self._paths]
-        )
+        self._list(c for c in checkpoints if c.path in self._paths)
+
+    def _list(self, checkpoints: Iterable[Checkpoint]) -> None:
+        if self._others is not None:
+            self._others.set_last_checkpoints_with_time([(c.path, c.time) for c in checkpoints])
 
     def _write(self, save: Callable[[str], str | None], state: HookState) -> str | None:
         if storage.is_url(self._save_path):

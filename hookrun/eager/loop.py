@@ -281,7 +281,7 @@ class Loop(Runtime):
         if interval_secs is not None:
             check_secs(interval_secs=interval_secs)
         call = functools.partial(target, *args, **kwargs)
-        return start_loop(self._coord, interval_secs, call, signals.receiver_name(target), self._context)
+        return start_loop(self._coord, interval_secs, call, signals.receiver_name(target), self.context)
 
     # A session begins.
 
@@ -293,7 +293,7 @@ class Loop(Runtime):
         checkpoint = self._restored()
         session = LoopSession(self, self._last_step)
         self._data = DataPositions(lambda: session.last_step, self.should_stop, checkpoint)
-        created = events.SessionCreated(session, self._last_step, True, checkpoint)  # type: ignore[arg-type]
+        created = events.SessionCreated(session, self._last_step, True, checkpoint)
         self._begin(created, None if checkpoint is None else self._saved_hook_state(checkpoint))
         if self._coord.error is not None:
             self._end(Ending(self._stop_grace_secs, to_close=session))

@@ -34,7 +34,7 @@ def restore_checkpoint(checkpoint: tf.train.Checkpoint, prefix: str) -> None:
     objects = tf.train.TrackableView(checkpoint).descendants()
     pairs = dict(_matched(saved, own))
     for saved_id, own_id in pairs.items():
-        variable = objects[own_id] if own_id < len(objects) else None
+        variable: Any = objects[own_id] if own_id < len(objects) else None
         key = _key_of(saved.nodes[saved_id])
         if key is None or not hasattr(variable, "shape"):
             continue

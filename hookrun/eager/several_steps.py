@@ -147,7 +147,7 @@ def arguments_of(batch: Any) -> tuple[Any, ...]:
 def _loop_in_graph(function: Callable[..., Any], specs: Any) -> Callable[..., Any]:
     shapes = tf.nest.map_structure(lambda spec: spec.shape, specs)
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def run(iterator: Any, count: tf.Tensor) -> Any:
         def body(made: tf.Tensor, _: tf.Tensor, results: Any) -> Any:
             batch = iterator.get_next_as_optional()
@@ -166,7 +166,8 @@ def _loop_in_graph(function: Callable[..., Any], specs: Any) -> Callable[..., An
             parallel_iterations=1,
         )
 
-    return run
+    in_graph: Callable[..., Any] = run
+    return in_graph
 
 
 def _zeros(spec: Any) -> tf.Tensor:

@@ -57,7 +57,7 @@ class Snapshots:
         if structure.sources is None:
             return Snapshot(self._checkpoint.write)
         names = [*structure.sources, *extra, tf_internals.OBJECT_GRAPH_KEY]
-        tensors = [_value_of(name, source) for name, source in (structure.sources | extra).items()]
+        tensors = [_value_of(name, source) for name, source in {**structure.sources, **extra}.items()]
         return Snapshot(lambda prefix: _write(prefix, names, [*tensors, structure.graph]))
 
     def _current_structure(self) -> _Structure:

@@ -117,7 +117,7 @@ class LoopSession:
     def _tell(self, step: int, results: Any, references: tuple[signals.Reference, ...]) -> None:
         state = signals.step.state
         values = StepValues(results, self._metrics)
-        without_values = events.Step(step, self, results)  # type: ignore[arg-type]
+        without_values = events.Step(step, self, results)
         calls: list[signals.Call] = []
         told: list[events.Step] = []
         for reference in references:
@@ -132,7 +132,7 @@ class LoopSession:
             call, event = receiver.receiver, without_values
             if receiver.fetches is not None:
                 try:
-                    event = events.Step(step, self, results, values.of(receiver.fetches))  # type: ignore[arg-type]
+                    event = events.Step(step, self, results, values.of(receiver.fetches))
                 except Exception as error:  # told as what the receiver itself raises
                     call = functools.partial(_raise, error)
             calls.append((reference, call, receiver.took, len(told)))

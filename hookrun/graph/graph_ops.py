@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["USE_DEFAULT", "GraphOps", "check_summary_op", "find_global_step", "is_default"]
+from hookrun.runtime.arguments import check_summary_op
+
+__all__ = ["USE_DEFAULT", "GraphOps", "find_global_step", "is_default"]
 
 USE_DEFAULT = 0
 
@@ -70,24 +71,6 @@ def find_global_step(global_step: Any) -> Any:
                 f"global_step must be of size 1, not of shape {global_step.shape}: {global_step}"
             )
     return _given_or(global_step, _Keys.GLOBAL_STEP, _global_step_by_name)
-
-
-def check_summary_op(summary_op: Any) -> None:
-    """Refuse what returns no summaries: written as such, it would make the event file unreadable.
-
-    Raises:
-      TypeError: If it is no tensor of strings.
-    """
-    tensor = summary_op
-    if isinstance(summary_op, str):
-        with contextlib.suppress(KeyError, ValueError):  # there is no such tensor
-            tensor = tf.compat.v1.get_default_graph().get_tensor_by_name(summary_op)
-    dtype = getattr(tensor, "dtype", None)
-    if not isinstance(dtype, tf.DType) or dtype.base_dtype != tf.string:
-        raise TypeError(
-            "summary_op must be a tensor of strings, such as tf.compat.v1.summary.merge_all returns, "
-            f"or None, not {summary_op!r}"
-        )
 
 
 def _given_or(given: Any, collection: str, build: Callable[[], Any]) -> Any:

@@ -5,25 +5,28 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import tensorflow as tf
 
 from hookrun import events, signals
+from hookrun.graph import tf_internals
 from hookrun.graph.hook_graphs import HookGraphs
 from hookrun.graph.plans import leaves_of
 from hookrun.graph.recovery import SessionLostError
 from hookrun.graph.run_hooks import RunHooks, run_subscriptions_of
 from hookrun.graph.session import ManagedSession, manage
 from hookrun.graph.steps import StepOps
+from hookrun.graph.summaries import GraphSummaries
 from hookrun.graph.training_steps import TrainingSteps, as_int
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.hook_state import HookState
 from hookrun.runtime.runtime import Runtime
 from hookrun.runtime.services import is_queue_runner, join, join_before_closing
 from hookrun.runtime.session import Ending
+from hookrun.runtime.subscriber import Subscriber, overrides
 from hookrun.runtime.subscriptions import Subscription
 
 __all__ = ["GraphRuntime", "close_session"]
@@ -94,6 +97,28 @@ class GraphRuntime(Runtime):
         values, steps = self.run_without_hooks(sess, (fetches, step_fetches))
         return values, as_int(steps[0]) if steps else None
 
+    @property
+    def step_name(self) -> str | None:
+        """The name of the op of the global step; None without one."""
+        return None if self._global_step is None else self._global_step.op.name
+
+    def summaries(self, summary_op: Any) -> GraphSummaries | None:
+        """The summaries that `summary_op` returns; None where there are none."""
+        return None if summary_op is None else GraphSummaries(self, summary_op)
+
+    def chrome_timeline(self, step_stats: Any) -> str | None:
+        """The ops of a run in Chrome's trace format, as JSON; None where TensorFlow cannot make it."""
+        return tf_internals.chrome_timeline(step_stats)
+
+    def values_of(self, sess: Any, fetches: Any, feed_dict: Any = None) -> Any:
+        """`run_without_hooks`, for hooks of any kind of training."""
+        return self.run_without_hooks(sess, fetches, feed_dict)
+
+    def start_queue_runners(
+        self, sess: Any, queue_runners: Sequence[Any] | None = None
+    ) -> list[threading.Thread]:
+        raise NotImplementedError
+
     def run_without_hooks(
         self, sess: Any, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None
     ) -> Any:
@@ -109,7 +134,7 @@ class GraphRuntime(Runtime):
         run = sess.run_without_hooks if isinstance(sess, ManagedSession) else sess.run
         return run(fetches, feed_dict, options, run_metadata)
 
-    def _context(self) -> AbstractContextManager[object]:
+    def context(self) -> AbstractContextManager[object]:
         context: AbstractContextManager[object] = self._graph.as_default()
         return context
 
@@ -121,17 +146,17 @@ class GraphRuntime(Runtime):
                 message = f"{name} cannot fetch {fetch!r}: {error}"
                 raise (TypeError if isinstance(error, TypeError) else ValueError)(message) from error
 
-    def _check_late_hook(self, hook: Hook) -> None:
-        if type(hook).setup_graph is not Hook.setup_graph:
+    def _check_late_hook(self, hook: Subscriber) -> None:
+        if overrides(hook, "setup_graph"):
             raise RuntimeError(
                 f"hook {hook.name} adds ops to the graph, which is finalized: pass it in hooks="
             )
 
-    def _subscribe(self, hook: Hook) -> None:
+    def _subscribe(self, hook: Subscriber) -> None:
         self._check_fetches(hook.name, hook._own_fetches)
         super()._subscribe(hook)
 
-    def _subscriptions_of(self, hook: Hook) -> Iterable[Subscription]:
+    def _subscriptions_of(self, hook: Subscriber) -> Iterable[Subscription]:
         return [*super()._subscriptions_of(hook), *run_subscriptions_of(hook)]
 
     def _hooks_changed(self) -> None:

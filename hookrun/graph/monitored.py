@@ -124,7 +124,7 @@ class _MonitoredRuntime(GraphRuntime):
         self._training_steps = _MonitoredSteps(
             self, self._graph, self._step_ops, self._gate, RunHooks(self, self._coord), False
         )
-        with self._context():
+        with self.context():
             self._begin_in_graph(session, self._training_steps)
         session.close = functools.partial(self._close, session.close)  # after an error there is no `end`
         if isinstance(self._coord.error, Exception):

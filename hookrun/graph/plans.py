@@ -6,18 +6,15 @@ import collections
 import contextlib
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
 from hookrun import signals
 from hookrun.graph import tf_internals
 from hookrun.graph.prepared import InlineChoice, NotPreparable, PreparedRun
+from hookrun.graph.steps import StepOps
 from hookrun.runtime.subscriptions import Subscription
-
-if TYPE_CHECKING:
-    from hookrun.graph.session import ManagedSession
-    from hookrun.graph.steps import StepOps
 
 __all__ = ["Listeners", "NotCacheable", "Plan", "Variant", "is_quick", "key_of", "leaves_of"]
 
@@ -110,7 +107,7 @@ class Variant:
         self.calls = resolved = (listeners, calls, any(index < 0 for *_, index in calls))
         return resolved
 
-    def prepared(self, session: ManagedSession, feed_dict: Any) -> PreparedRun | None:
+    def prepared(self, session: Any, feed_dict: Any) -> PreparedRun | None:
         """The prepared run; None where it is left to `Session.run`."""
         if not self._tried:
             # Where it cannot be, Session.run says what is wrong.

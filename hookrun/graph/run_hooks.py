@@ -7,22 +7,19 @@ import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
 from hookrun.graph import tf_internals
 from hookrun.graph.plans import leaves_of
+from hookrun.runtime.bus import Bus
+from hookrun.runtime.coordinator import Coordinator
 from hookrun.runtime.hook import Hook
-from hookrun.runtime.subscriber import overrides
+from hookrun.runtime.subscriber import Subscriber, overrides
 from hookrun.runtime.subscriptions import Subscription
 from hookrun.runtime.told import private
 from hookrun.signals import Signal
-
-if TYPE_CHECKING:
-    from hookrun.graph.session import ManagedSession
-    from hookrun.runtime.bus import Bus
-    from hookrun.runtime.coordinator import Coordinator
 
 __all__ = ["Run", "RunHooks", "run_subscriptions_of"]
 
@@ -33,7 +30,7 @@ _after_run = Signal("after_run")
 """Sent after it, before `step` where it was a training step."""
 
 
-def run_subscriptions_of(hook: Hook) -> Iterator[Subscription]:
+def run_subscriptions_of(hook: Subscriber) -> Iterator[Subscription]:
     """The subscriptions that `hook` asks for by overriding `before_run` or `after_run`."""
     for signal, receiver in ((_before_run, _ask), (_after_run, _tell)):
         if overrides(hook, signal.name):
@@ -93,7 +90,7 @@ class RunHooks:
 
     def run(
         self,
-        session: ManagedSession,
+        session: Any,
         make_run: Callable[..., Any],
         fetches: Any,
         feed_dict: Any,
@@ -142,9 +139,7 @@ class RunHooks:
 class Run:
     """A run that passes through the hooks, with what they add to it."""
 
-    def __init__(
-        self, session: ManagedSession, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any
-    ) -> None:
+    def __init__(self, session: Any, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any) -> None:
         args = tf.compat.v1.train.SessionRunArgs(fetches, feed_dict, options)
         self.context = tf.compat.v1.train.SessionRunContext(args, session)
         self._graph = session.graph
@@ -211,13 +206,13 @@ class Run:
         return tf.compat.v1.train.SessionRunValues(results, self._options, self._run_metadata)
 
 
-def _ask(hook: Hook, supervisor: Any, run: Run) -> None:
+def _ask(hook: Any, supervisor: Any, run: Run) -> None:
     args = hook.before_run(run.context)
     if args is not None:
         run.add(hook, args)
 
 
-def _tell(hook: Hook, supervisor: Any, run: Run) -> Any:
+def _tell(hook: Any, supervisor: Any, run: Run) -> Any:
     return hook.after_run(run.context, run.values(hook))
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import tensorflow as tf
 
@@ -18,9 +18,7 @@ from hookrun.graph import tf_internals
 from hookrun.graph.plans import Plan, Variant
 from hookrun.graph.prepared import InlineChoice, NotPreparable, Ran
 from hookrun.graph.recovery import LOST, SessionLostError, call_while_answered, close_within, is_lost
-
-if TYPE_CHECKING:
-    from hookrun.graph.training_steps import TrainingSteps
+from hookrun.graph.training_steps import TrainingSteps
 
 __all__ = ["ManagedSession", "manage"]
 

@@ -16,6 +16,8 @@ from hookrun import events, signals, writers
 from hookrun.checkpoints import restore
 from hookrun.checkpoints.aliases import readable
 from hookrun.checkpoints.directory import undo_interrupted_save
+from hookrun.checkpoints.provider import SnapshotProvider
+from hookrun.graph import tf_internals
 from hookrun.graph.block import Block
 from hookrun.graph.graph_ops import GraphOps
 from hookrun.graph.graph_runtime import GraphRuntime, close_session
@@ -25,6 +27,8 @@ from hookrun.graph.restored_shapes import check_shapes
 from hookrun.graph.run_identity import run_id_of
 from hookrun.graph.session import ManagedSession
 from hookrun.graph.session_maker import Made, SessionMaker, step_of
+from hookrun.graph.snapshots import SaverProvider
+from hookrun.graph.summaries import GraphSummaries
 from hookrun.graph.training_steps import TrainingSteps
 from hookrun.numeric import checked_int
 from hookrun.runtime import hook_state
@@ -138,6 +142,20 @@ class GraphSessions(GraphRuntime):
         if self._keeps_first_state and self._first_state is None:
             self._first_state = self.hook_state()
 
+    def summaries(self, summary_op: Any) -> GraphSummaries | None:
+        """The summaries that `summary_op`, or the Supervisor's own returns; None where there are none."""
+        return super().summaries(self._ops.summary_op if summary_op is None else summary_op)
+
+    def snapshot_provider(self, session: Any, background: bool) -> SnapshotProvider:
+        """What the saver saves of a session.
+
+        Args:
+          session: The session.
+          background: False to have the model written between two steps.
+        """
+        relative = self._logdir_is_relative or tf_internals.saves_relative_paths(self._ops.saver)
+        return SaverProvider(session, self._ops.saver, background, relative)
+
     def _start_as_asked(self, sess: Any) -> None:
         """Start what a subclass may start in its own way: the standard services, then the queue runners."""
         if self._is_chief:
@@ -205,7 +223,7 @@ class GraphSessions(GraphRuntime):
     def _stop_context(self, ending: Ending) -> AbstractContextManager[object]:
         """In the graph; a task of the cluster that does not answer is not waited for."""
         context = contextlib.ExitStack()
-        context.enter_context(self._context())
+        context.enter_context(self.context())
         if self._maker is not None and ending.session.sess_str:
             context.enter_context(ending.session.runs_watched(self._maker.silent, ending.deadline))
         return context

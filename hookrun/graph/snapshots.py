@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from hookrun.checkpoints.provider import Snapshot as AnySnapshot
+from hookrun.checkpoints.retention import EveryNHours, LatestN, Policy
 from hookrun.graph import tf_internals
 from hookrun.graph.meta_graph import MetaGraph, is_tensorflows
+from hookrun.graph.session import ManagedSession
 from hookrun.graph.walks import ancestors
 
-if TYPE_CHECKING:
-    from hookrun.graph.session import ManagedSession
-
-__all__ = ["Snapshot", "Snapshots", "can_snapshot", "changes_by_runs_alone", "save_with", "saves_as_tensorflow"]
+__all__ = ["SaverProvider", "Snapshot", "Snapshots", "can_snapshot", "saves_as_tensorflow"]
 
 _INPUTS_BEFORE_VALUES = 3
 """Of a `SaveV2` op: the path, the names and the slices."""
@@ -27,6 +27,78 @@ _OF_VARIABLES = frozenset(
 
 _ALIGNMENT = 64
 """Bytes. An array aligned to this is fed without being copied."""
+
+
+class SaverProvider:
+    """What a saver saves of a session: a `hookrun.checkpoints.provider.SnapshotProvider`.
+
+    Args:
+      session: The session.
+      saver: The saver, of TensorFlow or with a `save` like its.
+      background: False to have the model written between two steps.
+      names_relative_paths: True for a state file that names checkpoints relative to its directory.
+    """
+
+    def __init__(
+        self, session: ManagedSession, saver: Any, background: bool, names_relative_paths: bool
+    ) -> None:
+        self._session = session
+        self._saver = saver
+        self._knows_writes = changes_by_runs_alone(session, saver)
+        self.names_relative_paths = names_relative_paths
+        self.manages_files = not saves_as_tensorflow(saver)
+        self.policy: Policy | None = None if self.manages_files else policy_of(saver)
+        self.checkpoint_list = saver
+        self._meta_graph = None if self.manages_files else MetaGraph(session.graph, saver)
+        self._snapshots: Snapshots | None = None
+        if background and can_snapshot(session, saver):
+            self._snapshots = Snapshots(session, saver)
+        self.writes_behind = self._snapshots is not None
+
+    @property
+    def is_prepared(self) -> bool:
+        """True when `prepare` has nothing left to do."""
+        return self._snapshots is None or self._snapshots.are_prepared
+
+    def prepare(self) -> object:
+        """Have TensorFlow compile what `take` runs."""
+        return None if self._snapshots is None else self._snapshots.prepare()
+
+    def take(self) -> AnySnapshot:
+        """The values as they are now; where they cannot be taken, the model itself."""
+        if self._snapshots is not None:
+            return self._snapshots.take()
+        return _LiveModel(self._session, self._saver, self._meta_graph)
+
+    @property
+    def version(self) -> int | None:
+        """Another number whenever runs may have written the model; None where others may write it."""
+        return self._session.model_version if self._knows_writes else None
+
+
+class _LiveModel:
+    """The model in the place of a snapshot of it, to be saved before the next step."""
+
+    def __init__(self, session: ManagedSession, saver: Any, meta_graph: MetaGraph | None) -> None:
+        self._session = session
+        self._saver = saver
+        self._meta_graph = meta_graph
+
+    def save(self, save_path: str, step: int | None) -> str | None:
+        path: str | None
+        if self._meta_graph is None:
+            path = self._saver.save(self._session, save_path, global_step=step)
+        else:
+            path = save_with(self._session, self._saver, self._meta_graph, save_path, step)
+        return path
+
+
+def policy_of(saver: Any) -> Policy | None:
+    """What `saver` was told to keep, by `max_to_keep` and `keep_checkpoint_every_n_hours`; None for all."""
+    saver_def = saver.saver_def
+    if not saver_def.max_to_keep:
+        return None
+    return LatestN(saver_def.max_to_keep) | EveryNHours(saver_def.keep_checkpoint_every_n_hours)
 
 
 def saves_as_tensorflow(saver: Any) -> bool:

@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from hookrun import signals, writers
 from hookrun.checkpoints.aliases import check_readable
-from hookrun.graph import tf_internals
 from hookrun.graph.block import Block, ended_at_exit
 from hookrun.graph.graph_ops import USE_DEFAULT, GraphOps, find_global_step, is_default
 from hookrun.graph.overrides import warn_of_overrides
@@ -25,7 +24,7 @@ from hookrun.graph.steps import StepOps
 from hookrun.hooks import CheckpointHook, QueueRunnerHook, StepCounterHook, SummaryHook
 from hookrun.runtime.arguments import check_secs, make_logdir
 from hookrun.runtime.hook import Hook
-from hookrun.runtime.subscriber import checked_hooks
+from hookrun.runtime.subscriber import Subscriber, checked_hooks
 from hookrun.runtime.timers import start_loop
 from hookrun.writers.earlier_events import holds_events
 
@@ -259,17 +258,11 @@ class Supervisor(GraphSessions):
         return self._ops.summary_op
 
     @property
-    def names_relative_paths(self) -> bool:
-        """True where the state file names checkpoints relative to its directory: of a saver that was told to,
-        and where the `logdir` was given as a relative path, as by TensorFlow's class."""
-        return self._logdir_is_relative or tf_internals.saves_relative_paths(self.saver)
-
-    @property
     def saver(self) -> Any:
         """The `Saver`, or None."""
         return self._ops.saver
 
-    def _subscribe(self, hook: Hook) -> None:
+    def _subscribe(self, hook: Subscriber) -> None:
         if self._is_chief and isinstance(hook, CheckpointHook):
             if self._ops.saver is None or self._logdir is None:
                 raise ValueError(
@@ -490,7 +483,7 @@ class Supervisor(GraphSessions):
             check_secs(timer_interval_secs=timer_interval_secs)
         call = functools.partial(target, *(args or ()), **(kwargs or {}))
         name = signals.receiver_name(target)
-        return start_loop(self._coord, timer_interval_secs, call, name, self._context)
+        return start_loop(self._coord, timer_interval_secs, call, name, self.context)
 
     def stop(
         self,

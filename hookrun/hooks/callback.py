@@ -18,7 +18,7 @@ class CallbackHook(Hook):
     """Calls a function when a signal is sent; for where a hook is wanted before there is a Supervisor.
 
     ```python
-    def report(supervisor, event):
+    def report(runtime, event):
         print(event.global_step, event.values)
 
     sv = hookrun.Supervisor(hooks=[hooks.CallbackHook(report, every_steps=50, fetches=loss)])
@@ -27,7 +27,7 @@ class CallbackHook(Hook):
     With a Supervisor at hand, ``@sv.on(signals.step, every_steps=50, fetches=loss)`` is the same.
 
     Args:
-      function: Called as ``function(supervisor, event)``, on the thread that sends the signal.
+      function: Called as ``function(runtime, event)``, on the thread that sends the signal.
       signal: One of `hookrun.signals`.
       every_steps: Call it at each multiple of this number of steps. For `step`, like the next three.
       every_secs: Call it at the first step after each that many seconds.
@@ -53,7 +53,7 @@ class CallbackHook(Hook):
         on_unfed: OnUnfed = "stop",
     ) -> None:
         if not callable(function) or not signals.takes_event(function):
-            raise TypeError(f"function must be callable as function(supervisor, event), not {function!r}")
+            raise TypeError(f"function must be callable as function(runtime, event), not {function!r}")
         signals.check_runs("function", function)
         if signal not in Hook._signals:
             raise TypeError(f"signal must be one of hookrun.signals, not {signal!r}")
@@ -69,8 +69,8 @@ class CallbackHook(Hook):
 
 def _calling(signal: signals.Signal) -> Callable[[Any, Any, Any], Any]:
     @only_if(lambda hook: hook._signal_name == signal.name)
-    def call(hook: CallbackHook, supervisor: Any, event: Any) -> Any:
-        return hook._function(supervisor, event)
+    def call(hook: CallbackHook, runtime: Any, event: Any) -> Any:
+        return hook._function(runtime, event)
 
     return call
 

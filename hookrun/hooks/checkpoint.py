@@ -8,21 +8,14 @@ import math
 import threading
 from collections.abc import Callable, Iterable
 from concurrent import futures
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from hookrun import events, signals, triggers, writers
-from hookrun.checkpoints.directory import CheckpointDirectory, policy_of
+from hookrun.checkpoints.directory import CheckpointDirectory
+from hookrun.checkpoints.provider import SnapshotProvider
 from hookrun.checkpoints.retention import Policy
-from hookrun.graph.meta_graph import MetaGraph
-from hookrun.graph.snapshots import (
-    Snapshots,
-    can_snapshot,
-    changes_by_runs_alone,
-    save_with,
-    saves_as_tensorflow,
-)
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.hook_state import HookState
 from hookrun.runtime.subscriber import only_if
@@ -30,8 +23,7 @@ from hookrun.runtime.waits import Wait, wait_for
 from hookrun.writers.scalars import as_number, check_is_number
 
 if TYPE_CHECKING:
-    from hookrun.graph.session import ManagedSession
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["CheckpointHook"]
 
@@ -52,7 +44,7 @@ _STORAGE_ERRORS = (
 
 
 class CheckpointHook(Hook):
-    """Saves `supervisor.saver`'s variables to `supervisor.save_path` whenever a checkpoint is due.
+    """Saves `runtime.saver`'s variables to `runtime.save_path` whenever a checkpoint is due.
 
     ```python
     keep = hooks.retention.LatestN(3) | hooks.retention.BestN(1, metric=loss, mode="min")
@@ -123,26 +115,24 @@ class CheckpointHook(Hook):
             check_is_number(fetch, f"{self.name}: metric {name!r}")
         self._background = background
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
-        saver = supervisor.saver
-        assert supervisor.save_path is not None  # the Supervisor took it only with a saver and a logdir
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
+        assert runtime.save_path is not None  # it was taken only with one
+        provider = self._provider = runtime.snapshot_provider(event.session, self._background)
         self._directory: CheckpointDirectory | None = None
-        self._snapshots: Snapshots | None = None
-        if saves_as_tensorflow(saver):
-            policy = policy_of(saver) if self._keep is None else self._keep
+        if not provider.manages_files:
+            policy = provider.policy if self._keep is None else self._keep
             self._directory = CheckpointDirectory(
-                *(saver, supervisor.save_path, policy, event.restored_from, supervisor.names_relative_paths)
+                provider.checkpoint_list,
+                runtime.save_path,
+                policy,
+                event.restored_from,
+                provider.names_relative_paths,
             )
-            if self._background and can_snapshot(event.session, saver):
-                self._snapshots = Snapshots(event.session, saver)
-            self._meta_graph = MetaGraph(supervisor.graph, saver)
         elif self._keep is not None:
-            raise ValueError(
-                f"keep needs a saver with the `save` of TensorFlow's, not a {type(saver).__name__}"
-            )
+            kind = type(provider.checkpoint_list).__name__
+            raise ValueError(f"keep needs a saver with the `save` of TensorFlow's, not a {kind}")
         self._saved_step = None if event.restored_from is None else event.global_step
         self._saved_version = None if event.restored_from is None else 0
-        self._knows_writes = changes_by_runs_alone(event.session, saver)
         self._failures = 0
         self._patience_secs = _PATIENCE_SECS
         self._warned_of_step = False
@@ -151,7 +141,7 @@ class CheckpointHook(Hook):
         self._pending: futures.Future[None] | None = None  # done once written: who is told then may take long
         self._told: futures.Future[None] | None = None  # done once those are told
         # Before any hook is stopped, as the other services end before that.
-        self._at_stop = supervisor.on(
+        self._at_stop = runtime.on(
             signals.stop, self._end_writer, name=f"{self.name}._end_writer", priority=-math.inf
         )
 
@@ -162,23 +152,23 @@ class CheckpointHook(Hook):
         return [] if self._writer_thread is None else [self._writer_thread]
 
     @only_if(lambda hook: hook.trigger is None)
-    def on_checkpoint_due(self, supervisor: Supervisor, event: events.CheckpointDue) -> None:
-        self._save(supervisor, event.session, self._snapshots)
+    def on_checkpoint_due(self, runtime: Runtime, event: events.CheckpointDue) -> None:
+        self._save(runtime, event.session)
 
     @only_if(lambda hook: hook.trigger is not None)
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
-        self._save(supervisor, event.session, self._snapshots)
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
+        self._save(runtime, event.session)
 
-    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
-        go_back = functools.partial(self._go_back, event, event.session.model_version)
+    def on_session_restored(self, runtime: Runtime, event: events.SessionRestored) -> None:
+        go_back = functools.partial(self._go_back, event, self._provider.version)
         is_writing = self._pending is not None and not self._pending.done()
         if is_writing and threading.get_ident() != self._writer_thread:
             # What is being written is of the steps that were given up: it must not become the newest.
-            self._pending = self._writer.submit(self._behind, supervisor, go_back)
+            self._pending = self._writer.submit(self._behind, runtime, go_back)
         else:
             go_back()
 
-    def _go_back(self, event: events.SessionRestored, version: int) -> None:
+    def _go_back(self, event: events.SessionRestored, version: int | None) -> None:
         self._saved_step = self._saved_version = None
         try:
             if self._directory is not None and self._directory.go_back(event.global_step, event.checkpoint):
@@ -190,13 +180,12 @@ class CheckpointHook(Hook):
                 exc_info=error,
             )
 
-    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
-        if not event.clean or not supervisor.services_started:
+    def on_stop(self, runtime: Runtime, event: events.Stop) -> None:
+        if not event.clean or not runtime.services_started:
             return
-        self._save(supervisor, event.session, self._snapshots, at_end=True)
-        self._snapshots = None
+        self._save(runtime, event.session, at_end=True)
 
-    def _end_writer(self, supervisor: Supervisor, event: events.Stop) -> None:
+    def _end_writer(self, runtime: Runtime, event: events.Stop) -> None:
         self._at_stop.remove()
         if self._told is not None:
             wait_for(self._told, Wait("end the saving of checkpoints", self._writer_threads))
@@ -208,66 +197,64 @@ class CheckpointHook(Hook):
 
     def _save(
         self,
-        supervisor: Supervisor,
-        session: ManagedSession,
-        snapshots: Snapshots | None,
+        runtime: Runtime,
+        session: Any,
         at_end: bool = False,
     ) -> None:
+        provider = self._provider
         # One that is told of a checkpoint may train: what the writer's own thread saves comes after the rest.
         waits = threading.get_ident() != self._writer_thread
         while True:
             pending = self._pending
             if pending is not None and waits:
-                with supervisor.step_suspended() as free:  # who is told of that save may wait for this step
+                with runtime.step_suspended() as free:  # who is told of that save may wait for this step
                     timeout_secs = None if free else _PATIENCE_SECS
                     done = wait_for(pending, Wait("save the model", self._writer_threads, timeout_secs))
                 if not done:
                     _logger.warning("The model is not saved inside between_steps: the save before goes on")
                     return
-            if snapshots is not None and not snapshots.are_prepared:
-                if self._is_saved(supervisor, supervisor.read_global_step(session)):
+            if not provider.is_prepared:
+                if self._is_saved(runtime, runtime.read_global_step(session)):
                     return
-                snapshots.prepare()
+                provider.prepare()
             patience_secs = min(self._patience_secs, _PATIENCE_AT_END_SECS if at_end else math.inf)
-            with supervisor.between_steps(patience_secs) as in_time:
+            with runtime.between_steps(patience_secs) as in_time:
                 if self._pending is not None and waits and not self._pending.done():
                     continue  # another thread came first
                 self._patience_secs = _PATIENCE_SECS if in_time else _LESS_PATIENCE_SECS
                 if not in_time:
                     self._warn_of_step(patience_secs)
-                step = supervisor.read_global_step(session)
-                if self._is_saved(supervisor, step):
+                step = runtime.read_global_step(session)
+                if self._is_saved(runtime, step):
                     return
-                if self._knows_writes and session.model_version == self._saved_version:
-                    return
-                if not at_end and _has_failed(supervisor):
+                if not at_end and _has_failed(runtime):
                     return
                 saving = events.CheckpointSaving(session, step)
-                supervisor.send(signals.checkpoint_saving, saving)
+                runtime.send(signals.checkpoint_saving, saving)
                 if saving.refused is not None:
                     _logger.warning("The model is not saved at step %s: %s", step, saving.refused)
                     return
-                if not at_end and _has_failed(supervisor):  # one that was told of it
+                if not at_end and _has_failed(runtime):  # one that was told of it
                     return
-                step = supervisor.read_global_step(session)  # one that was told of it may train
-                state = self._state_to_save(supervisor, session)
+                step = runtime.read_global_step(session)  # one that was told of it may train
+                state = self._state_to_save(runtime, session)
                 if state is None:
                     return
-                version = session.model_version
-                if snapshots is not None and not at_end:
-                    save = functools.partial(snapshots.take().save, step=step)
+                version = provider.version
+                if provider.writes_behind and not at_end:
+                    save = functools.partial(provider.take().save, step=step)
                     written: futures.Future[None] = futures.Future()
                     work = functools.partial(
-                        self._save_behind, supervisor, session, step, version, save, state, written
+                        self._save_behind, runtime, session, step, version, save, state, written
                     )
-                    self._told = self._writer.submit(self._behind, supervisor, work)
+                    self._told = self._writer.submit(self._behind, runtime, work)
                     self._pending = written  # only now: an interrupted `submit` may never call it
                     return
-                path = self._write(supervisor, session, snapshots, step, state, at_end)
+                path = self._write(runtime, provider, step, state, at_end)
                 if path is not None:
                     self._saved_step, self._saved_version = step, version
             break
-        self._announce(supervisor, session, step, path, state)
+        self._announce(runtime, session, step, path, state)
 
     def _warn_of_step(self, secs: float) -> None:
         if not self._warned_of_step:
@@ -279,46 +266,48 @@ class CheckpointHook(Hook):
                 secs,
             )
 
-    def _is_saved(self, supervisor: Supervisor, step: int | None) -> bool:
-        return supervisor.global_step_advances and step == self._saved_step
+    def _is_saved(self, runtime: Runtime, step: int | None) -> bool:
+        version = self._provider.version
+        same_step = runtime.global_step_advances and step == self._saved_step
+        return same_step or (version is not None and version == self._saved_version)
 
-    def _state_to_save(self, supervisor: Supervisor, session: ManagedSession) -> HookState | None:
+    def _state_to_save(self, runtime: Runtime, session: Any) -> HookState | None:
         """What is saved beside the model; None where a hook cannot tell, which ends the training."""
         if self._own_fetches:
-            values = supervisor.run_without_hooks(session, self._own_fetches)
+            values = runtime.values_of(session, self._own_fetches)
             what = f"{self.name}: metric"
-            supervisor.report_metrics({name: as_number(v, what, name) for name, v in values.items()})
+            runtime.report_metrics({name: as_number(v, what, name) for name, v in values.items()})
         try:
-            return supervisor.hook_state()
+            return runtime.hook_state()
         except Exception as error:  # logged under the name of its hook
-            supervisor.coord.fail(error)
+            runtime.coord.fail(error)
             return None
 
-    def _behind(self, supervisor: Supervisor, work: Callable[[], None]) -> None:
+    def _behind(self, runtime: Runtime, work: Callable[[], None]) -> None:
         """Called on the writer's thread, while training goes on."""
         try:
-            with supervisor.graph.as_default():
+            with runtime.context():
                 work()
         except Exception as error:  # reaches the training as that of a receiver does
             _logger.exception("%s failed", self.name)
             if self.on_error != "log":
-                supervisor.coord.fail(error)
+                runtime.coord.fail(error)
         except events.INTERRUPTS as interrupt:  # of one that was told: it ends the training from any thread
-            supervisor.coord.fail(interrupt)
+            runtime.coord.fail(interrupt)
 
     def _save_behind(
         self,
-        supervisor: Supervisor,
-        session: ManagedSession,
+        runtime: Runtime,
+        session: Any,
         step: int | None,
-        version: int,
+        version: int | None,
         save: Callable[[str], str | None],
         state: HookState,
         written: futures.Future[None],
     ) -> None:
         assert self._directory is not None
         try:
-            _logger.info("Saving checkpoint to path %s", supervisor.save_path)
+            _logger.info("Saving checkpoint to path %s", runtime.save_path)
             path = self._directory.add(save, state)
             if path is not None:
                 self._saved_step, self._saved_version = step, version
@@ -327,28 +316,25 @@ class CheckpointHook(Hook):
             return
         finally:
             written.set_result(None)
-        self._announce(supervisor, session, step, path, state)
+        self._announce(runtime, session, step, path, state)
 
     def _write(
         self,
-        supervisor: Supervisor,
-        session: ManagedSession,
-        snapshots: Snapshots | None,
+        runtime: Runtime,
+        provider: SnapshotProvider,
         step: int | None,
         state: HookState,
         at_end: bool,
     ) -> str | None:
         """Write the model between two steps, on the calling thread."""
-        _logger.info("Saving checkpoint to path %s", supervisor.save_path)
-        saver = supervisor.saver
+        _logger.info("Saving checkpoint to path %s", runtime.save_path)
         try:
-            with supervisor.graph.as_default():  # on a program's own thread it is not
+            with runtime.context():  # on a program's own thread it is not
+                snapshot = provider.take()
                 if self._directory is None:
-                    return saver.save(session, supervisor.save_path, global_step=step)  # type: ignore[no-any-return]
-                if snapshots is not None:
-                    return self._directory.add(functools.partial(snapshots.take().save, step=step), state)
-                save = functools.partial(save_with, session, saver, self._meta_graph, step=step)
-                return self._directory.add(save, state)
+                    assert runtime.save_path is not None
+                    return snapshot.save(runtime.save_path, step)
+                return self._directory.add(functools.partial(snapshot.save, step=step), state)
         except _STORAGE_ERRORS as error:
             if at_end or self._directory is None:
                 raise
@@ -367,8 +353,8 @@ class CheckpointHook(Hook):
 
     def _announce(
         self,
-        supervisor: Supervisor,
-        session: ManagedSession,
+        runtime: Runtime,
+        session: Any,
         step: int | None,
         path: str | None,
         state: HookState,
@@ -376,14 +362,14 @@ class CheckpointHook(Hook):
         """Tell of the checkpoint at `path`, if one was saved."""
         if path is None:
             return
-        if supervisor.summary_writer is not None and step is not None:
+        if runtime.summary_writer is not None and step is not None:
             log = tf.compat.v1.SessionLog(
-                status=tf.compat.v1.SessionLog.CHECKPOINT, checkpoint_path=supervisor.save_path
+                status=tf.compat.v1.SessionLog.CHECKPOINT, checkpoint_path=runtime.save_path
             )
-            writers.file_writer(supervisor.summary_writer).add_session_log(log, step)
+            writers.file_writer(runtime.summary_writer).add_session_log(log, step)
         saved = events.CheckpointSaved(session, path, step, state.metrics)
-        supervisor.send(signals.checkpoint_saved, saved)
+        runtime.send(signals.checkpoint_saved, saved)
 
 
-def _has_failed(supervisor: Supervisor) -> bool:
-    return isinstance(supervisor.coord.error, Exception)
+def _has_failed(runtime: Runtime) -> bool:
+    return isinstance(runtime.coord.error, Exception)

@@ -14,7 +14,7 @@ from hookrun.triggers import schedule
 from hookrun.writers.scalars import as_number, check_is_number
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["EarlyStoppingHook"]
 
@@ -83,27 +83,28 @@ class EarlyStoppingHook(Hook):
         self._sign = 1.0 if mode == "min" else -1.0
         self._begin(0)
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         self._begin(event.global_step or 0)  # before the state of a checkpoint is loaded
-        self._times_seen = supervisor.times_reported(self._metric)
+        self._times_seen = runtime.times_reported(self._metric)
 
-    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+    def on_session_restored(self, runtime: Runtime, event: events.SessionRestored) -> None:
+        self._times_seen = runtime.times_reported(self._metric)
         if self.best_step > event.global_step:  # of a model that was given up
             self._begin(event.global_step)
 
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
         step = event.global_step
-        value = self._new_value(supervisor, event)
+        value = self._new_value(runtime, event)
         if value is None:
-            self._warn_if_never_reported(supervisor, step)
+            self._warn_if_never_reported(runtime, step)
         elif self._sign * value < self._sign * self.best - self._min_delta:
             self.best, self.best_step = value, step
-        elif step - self.best_step >= self._patience and not supervisor.should_stop():
+        elif step - self.best_step >= self._patience and not runtime.should_stop():
             _logger.info(
                 "The training stops at step %d: %s has not been better than %g, of step %d, for %d steps",
                 *(step, self._metric, self.best, self.best_step, self._patience),
             )
-            supervisor.request_stop()
+            runtime.request_stop()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -134,20 +135,20 @@ class EarlyStoppingHook(Hook):
         self._times_seen = 0
         self._warns = True
 
-    def _new_value(self, supervisor: Supervisor, event: events.Step) -> float | None:
+    def _new_value(self, runtime: Runtime, event: events.Step) -> float | None:
         """The value of the metric; None where it was not reported since the last look."""
         if self.fetches is not None:
             return as_number(event.values, f"{self.name}: metric", self._metric)
-        times = supervisor.times_reported(self._metric)
+        times = runtime.times_reported(self._metric)
         if times == self._times_seen:
             return None
         self._times_seen, self._warns = times, False
-        return supervisor.metrics[self._metric]
+        return runtime.metrics[self._metric]
 
-    def _warn_if_never_reported(self, supervisor: Supervisor, step: int) -> None:
+    def _warn_if_never_reported(self, runtime: Runtime, step: int) -> None:
         if self._warns and step - self._first_step >= self._patience:
             self._warns = False
             _logger.warning(
                 "%s waits for the metric %r, which nobody has reported in %d steps; reported were: %s",
-                *(self.name, self._metric, self._patience, ", ".join(supervisor.metrics) or "none"),
+                *(self.name, self._metric, self._patience, ", ".join(runtime.metrics) or "none"),
             )

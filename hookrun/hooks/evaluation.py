@@ -21,7 +21,7 @@ from hookrun.writers.formatting import format_values
 from hookrun.writers.scalars import as_number, check_is_number
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["EvaluationHook"]
 
@@ -120,63 +120,63 @@ class EvaluationHook(Hook):
         self._at_end = at_end
         self._directory = directory
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         self._until_due = self._every_checkpoints or 0
         self._evaluated: int | None = None
         self._ended = False
 
-    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+    def on_session_restored(self, runtime: Runtime, event: events.SessionRestored) -> None:
         self._evaluated = None
 
     @only_if(lambda hook: hook.trigger is not None)
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
-        with supervisor.between_steps():
-            self._measure(supervisor, event.session, supervisor.read_global_step(event.session))
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
+        with runtime.between_steps():
+            self._measure(runtime, event.session, runtime.read_global_step(event.session))
 
     @only_if(lambda hook: hook._every_checkpoints is not None)
-    def on_checkpoint_saving(self, supervisor: Supervisor, event: events.CheckpointSaving) -> None:
+    def on_checkpoint_saving(self, runtime: Runtime, event: events.CheckpointSaving) -> None:
         if self._ended or event.refused is not None:
             return
         self._until_due -= 1
         if self._until_due == 0:
             self._until_due = self._every_checkpoints or 0
             if event.global_step is None or event.global_step != self._evaluated:
-                self._measure(supervisor, event.session, event.global_step)
+                self._measure(runtime, event.session, event.global_step)
 
-    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
+    def on_stop(self, runtime: Runtime, event: events.Stop) -> None:
         self._ended = True
         if self._at_end and event.error is None and not event.session.closed:
-            step = supervisor.read_global_step(event.session)
+            step = runtime.read_global_step(event.session)
             if step is None or step != self._evaluated:
-                self._measure(supervisor, event.session, step)
+                self._measure(runtime, event.session, step)
 
-    def _measure(self, supervisor: Supervisor, session: Any, step: int | None) -> None:
+    def _measure(self, runtime: Runtime, session: Any, step: int | None) -> None:
         self._evaluated = step
-        stop = _Stop(supervisor)
+        stop = _Stop(runtime)
         metrics: dict[str, float] = {}
         with contextlib.suppress(_BrokenOff):
             if isinstance(self._evaluate, Mapping):
-                metrics = self._averaged(supervisor, session, self._evaluate, stop)
+                metrics = self._averaged(runtime, session, self._evaluate, stop)
             else:
                 metrics = self._returned(session, self._evaluate, stop)
         if stop.has_come:
             self._evaluated = None
             _logger.info("The evaluation at step %s is broken off: the training stops", step)
             return
-        supervisor.report_metrics(metrics)
+        runtime.report_metrics(metrics)
         _logger.info("Evaluated at step %s: %s", step, format_values(metrics))
-        if supervisor.summary_writer is not None:
-            self._write(supervisor, session, metrics, step)
+        if runtime.summary_writer is not None:
+            self._write(runtime, session, metrics, step)
 
     def _averaged(
-        self, supervisor: Supervisor, session: Any, fetches: Mapping[str, Any], stop: _Stop
+        self, runtime: Runtime, session: Any, fetches: Mapping[str, Any], stop: _Stop
     ) -> dict[str, float]:
         values: dict[str, list[float]] = {name: [] for name in fetches}
         empty = True
         for feed in [None] if self._feeds is None else self._feeds():
             stop.check()
             empty = False
-            for name, value in supervisor.run_without_hooks(session, dict(fetches), feed).items():
+            for name, value in runtime.values_of(session, dict(fetches), feed).items():
                 values[name].append(self._number(name, value))
         if empty:
             raise ValueError("feeds returned no feed dictionary, and there is nothing to average")
@@ -194,15 +194,13 @@ class EvaluationHook(Hook):
     def _number(self, name: str, value: Any) -> float:
         return as_number(value, f"{self.name}: metric", name)
 
-    def _write(
-        self, supervisor: Supervisor, session: Any, metrics: Mapping[str, float], step: int | None
-    ) -> None:
-        beneath = getattr(supervisor.summary_writer, "beneath", None)
+    def _write(self, runtime: Runtime, session: Any, metrics: Mapping[str, float], step: int | None) -> None:
+        beneath = getattr(runtime.summary_writer, "beneath", None)
         prefix = "" if beneath else f"{self._directory}/"
         values = [{"tag": prefix + name, "simple_value": value} for name, value in metrics.items()]
         summary = tf.compat.v1.Summary(value=values)
         if beneath is None:
-            supervisor.summary_computed(session, summary, step)
+            runtime.summary_computed(session, summary, step)
         else:
             writer = beneath(self._directory)
             writer.add_summary(summary, step)
@@ -220,16 +218,16 @@ class _Stop:
     Nor does any once the evaluation has changed the model, which nobody else would put right.
     """
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
-        self._was_requested = supervisor.should_stop()
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._was_requested = runtime.should_stop()
         self._model_changed = False
         self.has_come = False
 
     def check(self, changes_model: bool = False) -> None:
         """Called before each run, with True where it writes variables of the model; raises `_BrokenOff`."""
-        requested = self._supervisor.should_stop() and not self._was_requested
-        if not self._model_changed and (requested or self._supervisor.coord.error is not None):
+        requested = self._runtime.should_stop() and not self._was_requested
+        if not self._model_changed and (requested or self._runtime.coord.error is not None):
             self.has_come = True
             raise _BrokenOff
         self._model_changed |= changes_model

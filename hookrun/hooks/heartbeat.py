@@ -20,7 +20,7 @@ from hookrun.runtime.step_rate import StepRate
 from hookrun.triggers import schedule
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["HeartbeatHook"]
 
@@ -84,7 +84,7 @@ class HeartbeatHook(Hook):
         self._status: dict[str, Any] = {}
         self._errors = _LastError()
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         self._errors.stop_listening()  # for a session that was not stopped
         self._errors = _LastError()
         self._errors.listen()
@@ -94,21 +94,21 @@ class HeartbeatHook(Hook):
         os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
         self._write(state="training", step=event.global_step, last_checkpoint=event.restored_from)
 
-    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+    def on_session_restored(self, runtime: Runtime, event: events.SessionRestored) -> None:
         self._rate.start(event.global_step)
         if event.checkpoint is not None:
             self._write(step=event.global_step, last_checkpoint=event.checkpoint)
 
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
         rate = self._rate(event.global_step)
         self._write(step=event.global_step, steps_per_sec=rate if rate != math.inf else None)
 
-    def on_checkpoint_saved(self, supervisor: Supervisor, event: events.CheckpointSaved) -> None:
+    def on_checkpoint_saved(self, runtime: Runtime, event: events.CheckpointSaved) -> None:
         self._write(last_checkpoint=event.path)
 
-    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
+    def on_stop(self, runtime: Runtime, event: events.Stop) -> None:
         self._errors.stop_listening()
-        error = supervisor.coord.error or event.error  # that of a hook which was told before
+        error = runtime.coord.error or event.error  # that of a hook which was told before
         state = "failed"
         if error is None:
             state = "ended"

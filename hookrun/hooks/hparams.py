@@ -14,7 +14,7 @@ from hookrun.runtime.hook import Hook
 from hookrun.writers.scalars import as_number, check_is_number
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["HParamsHook"]
 
@@ -59,8 +59,8 @@ class HParamsHook(Hook):
         self._hparams = dict(hparams)
         self._metrics = dict(metrics or {})
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
-        if supervisor.summary_writer is None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
+        if runtime.summary_writer is None:
             raise ValueError(f"{self.name} needs a summary writer, and the Supervisor has none")
         from tensorboardX.proto.plugin_hparams_pb2 import SessionStartInfo
 
@@ -72,27 +72,27 @@ class HParamsHook(Hook):
                 start.hparams[name].bool_value = value
             else:
                 start.hparams[name].number_value = value
-        self._add(supervisor, session_start_info=start)
+        self._add(runtime, session_start_info=start)
 
-    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
+    def on_stop(self, runtime: Runtime, event: events.Stop) -> None:
         from tensorboardX.proto.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
         from tensorboardX.proto.plugin_hparams_pb2 import SessionEndInfo
 
         status = STATUS_SUCCESS if event.clean else STATUS_FAILURE
         try:
-            metrics = supervisor.metrics
+            metrics = runtime.metrics
             if self._metrics and event.clean and not event.session.closed:
-                measured = supervisor.run_without_hooks(event.session, self._metrics)
+                measured = runtime.values_of(event.session, self._metrics)
                 what = f"{self.name}: metric"
                 metrics.update({name: as_number(value, what, name) for name, value in measured.items()})
             values = [{"tag": f"final/{name}", "simple_value": value} for name, value in metrics.items()]
             if values:
                 summary = tf.compat.v1.Summary(value=values)
-                supervisor.summary_computed(event.session, summary, event.session.last_step)
+                runtime.summary_computed(event.session, summary, event.session.last_step)
         finally:
-            self._add(supervisor, session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
+            self._add(runtime, session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
 
-    def _add(self, supervisor: Supervisor, **info: Any) -> None:
+    def _add(self, runtime: Runtime, **info: Any) -> None:
         """Add a message of the plugin, under the tag by which it finds it."""
         from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
@@ -100,4 +100,4 @@ class HParamsHook(Hook):
         content = HParamsPluginData(**info).SerializeToString()
         metadata = {"plugin_data": {"plugin_name": "hparams", "content": content}}
         summary = tf.compat.v1.Summary(value=[{"tag": f"_hparams_/{name}", "metadata": metadata}])
-        writers.file_writer(supervisor.summary_writer).add_summary(summary)
+        writers.file_writer(runtime.summary_writer).add_summary(summary)

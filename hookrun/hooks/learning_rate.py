@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from hookrun import events, signals
+from hookrun.runtime.graph_training import in_graph
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.subscriber import only_if
 from hookrun.triggers import schedule
 from hookrun.writers.scalars import as_number, check_is_number
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
     from hookrun.runtime.subscriptions import Handle
 
 __all__ = ["LearningRateHook"]
@@ -84,49 +85,49 @@ class LearningRateHook(Hook):
         self._tag = tag
         self._setting: Handle | None = None
 
-    def setup_graph(self, supervisor: Supervisor) -> None:
+    def setup_graph(self, runtime: Runtime) -> None:
         if self._rate_at is not None:
             self._next = tf.compat.v1.placeholder(self._learning_rate.dtype.base_dtype, [])
             self._assign = tf.compat.v1.assign(self._learning_rate, self._next).op
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         if self._setting is not None:
             self._setting.remove()  # of a session before
         if self._rate_at is None:
             return
         self._current: float | None = None
-        self._set(supervisor, event)
-        self._setting = supervisor.on(
+        self._set(runtime, event)
+        self._setting = runtime.on(
             signals.step, self._set, name=f"{self.name}.rate_at", priority=self.priority
         )
 
-    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+    def on_session_restored(self, runtime: Runtime, event: events.SessionRestored) -> None:
         if self._rate_at is not None:
             self._current = None  # the variable may have been restored
-            self._set(supervisor, event)
+            self._set(runtime, event)
 
     @only_if(lambda hook: hook.trigger is None)
-    def on_summary_due(self, supervisor: Supervisor, event: events.SummaryDue) -> None:
-        rate, step = supervisor.run_with_global_step(event.session, self._learning_rate)
-        self._record(supervisor, event.session, rate, step)
+    def on_summary_due(self, runtime: Runtime, event: events.SummaryDue) -> None:
+        rate, step = in_graph(runtime).run_with_global_step(event.session, self._learning_rate)
+        self._record(runtime, event.session, rate, step)
 
     def _set(
-        self, supervisor: Supervisor, event: events.SessionCreated | events.SessionRestored | events.Step
+        self, runtime: Runtime, event: events.SessionCreated | events.SessionRestored | events.Step
     ) -> None:
         assert self._rate_at is not None
         step = event.global_step or 0
         rate = as_number(self._rate_at(step), f"{self.name}: rate", f"rate_at({step})")
         if rate != self._current:
-            supervisor.run_without_hooks(event.session, self._assign, {self._next: rate})
+            in_graph(runtime).run_without_hooks(event.session, self._assign, {self._next: rate})
             self._current = rate
 
     @only_if(lambda hook: hook.trigger is not None)
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
-        self._record(supervisor, event.session, event.values, event.global_step)
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
+        self._record(runtime, event.session, event.values, event.global_step)
 
-    def _record(self, supervisor: Supervisor, session: Any, rate: Any, step: int | None) -> None:
+    def _record(self, runtime: Runtime, session: Any, rate: Any, step: int | None) -> None:
         rate = as_number(rate, f"{self.name}: learning_rate", self._tag)
         _logger.debug("%s at step %s: %g", self._tag, step, rate)
-        if supervisor.summary_writer is not None:
+        if runtime.summary_writer is not None:
             summary = tf.compat.v1.Summary(value=[{"tag": self._tag, "simple_value": rate}])
-            supervisor.summary_computed(session, summary, step)
+            runtime.summary_computed(session, summary, step)

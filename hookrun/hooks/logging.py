@@ -14,7 +14,7 @@ from hookrun.triggers import required, schedule
 from hookrun.writers.formatting import format_values
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["LoggingHook"]
 
@@ -61,14 +61,14 @@ class LoggingHook(Hook):
         self._clock = clock
         self._rate = StepRate(clock)
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         self._rate = StepRate(self._clock)
         self._rate.start(event.global_step or 0)
 
-    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+    def on_session_restored(self, runtime: Runtime, event: events.SessionRestored) -> None:
         self._rate.start(event.global_step)
 
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
         rate = self._rate(event.global_step)
         speed = "the step went back" if rate is None else f"{rate:.4g} steps/s"
         values = format_values(event.values or {})

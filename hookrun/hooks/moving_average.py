@@ -11,11 +11,12 @@ import tensorflow as tf
 
 from hookrun import events
 from hookrun.numeric import checked_number
+from hookrun.runtime.graph_training import in_graph
 from hookrun.runtime.hook import Hook
 from hookrun.triggers import schedule
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["MovingAverageHook"]
 
@@ -72,7 +73,7 @@ class MovingAverageHook(Hook):
         self._swapped_out: dict[Any, Any] | None = None
         self._updating = threading.Lock()
 
-    def setup_graph(self, supervisor: Supervisor) -> None:
+    def setup_graph(self, runtime: Runtime) -> None:
         variables = self._variables
         if variables is None:
             variables = tf.compat.v1.trainable_variables()
@@ -82,7 +83,7 @@ class MovingAverageHook(Hook):
             list({v.ref(): v for v in (*tf.compat.v1.global_variables(), *variables)}.values()),
             max_to_keep=None,
         )
-        step = supervisor.global_step
+        step = in_graph(runtime).global_step
         with tf.name_scope(self.name):
             self._update, averages = _averages(
                 variables, self._decay, None if step is None else tf.reshape(step, [])
@@ -98,18 +99,18 @@ class MovingAverageHook(Hook):
                 )
             )
         self._reads = dict(zip(given, variables, strict=True))
-        self._supervisor = supervisor
+        self._runtime = runtime
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         self._swapped_out = None
 
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
         if self._swapped_out is not None:
             raise RuntimeError("a training step was run inside `swapped_in`: it trained the averages")
         with self._updating:  # two at once would each take the whole way to the weights: twice as far
             event.session.run(self._update)
 
-    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
+    def on_stop(self, runtime: Runtime, event: events.Stop) -> None:
         if self._swapped_out is not None and not event.session.closed:  # an interrupt came in between
             self._swap_back(event.session)
 
@@ -130,14 +131,14 @@ class MovingAverageHook(Hook):
         Raises:
           RuntimeError: If the averages are swapped in already.
         """
-        with self._supervisor.between_steps():
+        with self._runtime.between_steps():
             if self._swapped_out is not None:
                 raise RuntimeError("the averages are swapped in already")
             placeholders, variables = list(self._reads), list(self._reads.values())
-            values = self._supervisor.run_without_hooks(session, variables)
+            values = in_graph(self._runtime).run_without_hooks(session, variables)
             self._swapped_out = dict(zip(placeholders, values, strict=True))
             try:
-                self._supervisor.run_without_hooks(session, self._swap_in)
+                in_graph(self._runtime).run_without_hooks(session, self._swap_in)
                 yield
             finally:
                 self._swap_back(session)
@@ -156,14 +157,14 @@ class MovingAverageHook(Hook):
         Returns:
           The prefix.
         """
-        with self._supervisor.between_steps(), self._supervisor.graph.as_default():
+        with self._runtime.between_steps(), self._runtime.context():
             are_in = self._swapped_out is not None
             with contextlib.nullcontext() if are_in else self.swapped_in(session):
                 path: str = self._saver.save(session, save_path, write_meta_graph=False, write_state=False)
         return path
 
     def _swap_back(self, session: Any) -> None:
-        self._supervisor.run_without_hooks(session, self._put_back, self._swapped_out)
+        in_graph(self._runtime).run_without_hooks(session, self._put_back, self._swapped_out)
         self._swapped_out = None
 
 

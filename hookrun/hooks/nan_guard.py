@@ -14,7 +14,7 @@ from hookrun.runtime.hook import Hook
 from hookrun.triggers import schedule
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["NanGuardHook"]
 
@@ -71,7 +71,7 @@ class NanGuardHook(Hook):
         self._found: str | None = None
         self._variables_finite: dict[str, Any] = {}
 
-    def setup_graph(self, supervisor: Supervisor) -> None:
+    def setup_graph(self, runtime: Runtime) -> None:
         self._variables_finite = {}
         with tf.name_scope("hookrun/nan_guard"):
             for variable in tf.compat.v1.trainable_variables():
@@ -79,23 +79,23 @@ class NanGuardHook(Hook):
                     with tf.device(variable.device):
                         self._variables_finite[_name(variable)] = _all_finite(variable)
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         self._found = None
 
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
         finite = [bool(np.isfinite(value).all()) for value in event.values]
-        self._end_unless(finite, self._names, supervisor, event.global_step)
+        self._end_unless(finite, self._names, runtime, event.global_step)
 
-    def on_checkpoint_saving(self, supervisor: Supervisor, event: events.CheckpointSaving) -> None:
+    def on_checkpoint_saving(self, runtime: Runtime, event: events.CheckpointSaving) -> None:
         try:
             if self._found is None:
-                finite = supervisor.run_without_hooks(event.session, list(self._variables_finite.values()))
-                self._end_unless(finite, self._variables_finite, supervisor, event.global_step)
+                finite = runtime.values_of(event.session, list(self._variables_finite.values()))
+                self._end_unless(finite, self._variables_finite, runtime, event.global_step)
         finally:
             event.refused = self._found or event.refused
 
     def _end_unless(
-        self, finite: Sequence[bool], names: Iterable[str], supervisor: Supervisor, step: int | None
+        self, finite: Sequence[bool], names: Iterable[str], runtime: Runtime, step: int | None
     ) -> None:
         if all(finite):
             return
@@ -104,7 +104,7 @@ class NanGuardHook(Hook):
         if self._then == "raise":
             raise FloatingPointError(self._found)
         _logger.error("The training stops: %s", self._found)
-        supervisor.request_stop()
+        runtime.request_stop()
 
 
 def _of_numbers(tensor: Any) -> Any:

@@ -18,7 +18,7 @@ from hookrun import events
 from hookrun.runtime.hook import Hook
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["PreemptionHook"]
 
@@ -84,7 +84,7 @@ class PreemptionHook(Hook):
         self._clock = clock
         self._handling: _SignalHandling | None = None
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError(
                 "PreemptionHook needs a session made on the main thread, the only one on which Python "
@@ -95,12 +95,12 @@ class PreemptionHook(Hook):
         def stop_training(number: int) -> None:
             _logger.warning("%s received: the training stops after this step", _name(number))
             interrupt = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
-            supervisor.coord.fail(interrupt)
+            runtime.coord.fail(interrupt)
 
         self._handling = _SignalHandling(stop_training, self._clock)
         self._handling.install(self._signal_numbers)
 
-    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
+    def on_stop(self, runtime: Runtime, event: events.Stop) -> None:
         self._release()
 
     def _release(self) -> None:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from hookrun import events
-from hookrun.graph import tf_internals
+from hookrun.runtime.graph_training import in_graph
 from hookrun.runtime.hook import Hook
 from hookrun.triggers import NextStep, required, schedule
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["ProfilerHook"]
 
@@ -68,14 +68,14 @@ class ProfilerHook(Hook):
         self._lock = threading.Lock()
         self._profile: _Profile | None = None
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
-        if supervisor.logdir is None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
+        if runtime.logdir is None:
             raise ValueError(f"{self.name} needs a logdir, and the Supervisor has none")
         with self._lock:
             self._discard()  # of a session that was not stopped
         self._next_step.start(event.global_step or 0)
 
-    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+    def on_session_restored(self, runtime: Runtime, event: events.SessionRestored) -> None:
         self._next_step.go_on_from(event.global_step)
 
     def before_run(self, context: Any) -> Any:
@@ -96,18 +96,23 @@ class ProfilerHook(Hook):
         if profile is not None and profile.is_own:
             profile.end(values.run_metadata)
 
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
         # Reached by a training step alone: an evaluation that was profiled meanwhile is not written.
         with self._lock:
             if self._profile is not None and self._profile.is_own:
-                assert supervisor.logdir is not None
+                assert runtime.logdir is not None
                 try:
-                    self._profile.write(supervisor.logdir, event.global_step)
+                    self._profile.write(runtime.logdir, event.global_step)
+                    timeline = in_graph(runtime).chrome_timeline(self._profile.step_stats)
+                    if timeline is not None:
+                        path = os.path.join(runtime.logdir, f"timeline-{event.global_step}.json")
+                        with tf.io.gfile.GFile(path, "w") as file:
+                            file.write(timeline)
                 finally:
                     self._discard()
         self._next_step.after(event.global_step)
 
-    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
+    def on_stop(self, runtime: Runtime, event: events.Stop) -> None:
         self._next_step.is_due = False
         with self._lock:
             self._discard()
@@ -144,7 +149,7 @@ class _Profile:
 
     def end(self, run_metadata: Any) -> None:
         """The run is over."""
-        self._step_stats = run_metadata.step_stats
+        self.step_stats = run_metadata.step_stats
         self._stop(save=True)
 
     def write(self, logdir: str, step: int) -> None:
@@ -154,10 +159,6 @@ class _Profile:
             for name in names:
                 tf.io.gfile.makedirs(run)
                 tf.io.gfile.copy(os.path.join(directory, name), os.path.join(run, name), overwrite=True)
-        timeline = tf_internals.chrome_timeline(self._step_stats)
-        if timeline is not None:
-            with tf.io.gfile.GFile(os.path.join(logdir, f"timeline-{step}.json"), "w") as file:
-                file.write(timeline)
 
     def discard(self) -> None:
         """Stop profiling, and remove what is not in the logdir."""

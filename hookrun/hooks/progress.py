@@ -20,7 +20,7 @@ from hookrun.triggers import schedule
 from hookrun.writers.formatting import format_values
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["ProgressHook"]
 
@@ -99,7 +99,7 @@ class ProgressHook(Hook):
         self._clock = clock
         self._bar: _Bar | None = None
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         self._close_bar()  # of a session that was not stopped
         self._start, self._first_step = self._clock(), event.global_step or 0
         self._shown: int | None = self._first_step
@@ -118,7 +118,7 @@ class ProgressHook(Hook):
             self._bar = _Bar(**self._style, **size, file=self._file, mininterval=0, miniters=0)
             self._bar.raise_logs()
 
-    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+    def on_session_restored(self, runtime: Runtime, event: events.SessionRestored) -> None:
         if self._secs is None:  # else it is the time that is shown, which goes on
             step, self._start = event.global_step, self._clock()
             self._style["initial"] = self._line_style["initial"] = step
@@ -126,11 +126,11 @@ class ProgressHook(Hook):
                 self._bar.reset()
                 self._bar.initial = self._bar.n = self._bar.last_print_n = step
 
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
         self._values = format_values(event.values or {})
         self._show(event.global_step)
 
-    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
+    def on_stop(self, runtime: Runtime, event: events.Stop) -> None:
         step = event.session.last_step
         if self._bar is not None or step != self._shown:
             self._show(step)

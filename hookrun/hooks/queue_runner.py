@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hookrun import events
+from hookrun.runtime.graph_training import in_graph
 from hookrun.runtime.hook import Hook
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["QueueRunnerHook"]
 
@@ -26,7 +27,7 @@ class QueueRunnerHook(Hook):
     sv = hookrun.Supervisor(logdir="runs/mine", hooks=[hooks.QueueRunnerHook([])])  # starts none by itself
     ```
 
-    The Supervisor adds this hook on every worker; `supervisor.start_queue_runners` does the work.
+    The Supervisor adds this hook on every worker; `runtime.start_queue_runners` does the work.
 
     Args:
       queue_runners: A sequence of `tf.compat.v1.train.QueueRunner`; None for those collected in the
@@ -38,13 +39,13 @@ class QueueRunnerHook(Hook):
     def __init__(self, queue_runners: Sequence[Any] | None = None) -> None:
         self._queue_runners = queue_runners
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         if event.start_standard_services:
-            supervisor.after_services(functools.partial(self._start, supervisor, event.session))
+            runtime.after_services(functools.partial(self._start, runtime, event.session))
 
-    def _start(self, supervisor: Supervisor, session: Any) -> None:
+    def _start(self, runtime: Runtime, session: Any) -> None:
         _logger.info("Starting queue runners.")
         if self._queue_runners is None:
-            supervisor.start_queue_runners(session)  # the one argument that a subclass must take
+            in_graph(runtime).start_queue_runners(session)  # the one argument that a subclass must take
         else:
-            supervisor.start_queue_runners(session, self._queue_runners)
+            in_graph(runtime).start_queue_runners(session, self._queue_runners)

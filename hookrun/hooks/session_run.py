@@ -11,7 +11,7 @@ from hookrun.runtime.hook import Hook
 from hookrun.runtime.subscriber import only_if
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["SessionRunHookAdapter"]
 
@@ -55,11 +55,11 @@ class SessionRunHookAdapter(Hook):
         self.name = type(hook).__name__
         self._hook = hook
 
-    def setup_graph(self, supervisor: Supervisor) -> None:
+    def setup_graph(self, runtime: Runtime) -> None:
         self._hook.begin()
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
-        self._hook.after_create_session(event.session, supervisor.coord)
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
+        self._hook.after_create_session(event.session, runtime.coord)
 
     @only_if(lambda hook: _overrides(hook._hook, "before_run"))
     def before_run(self, context: Any) -> Any:
@@ -69,7 +69,7 @@ class SessionRunHookAdapter(Hook):
     def after_run(self, context: Any, values: Any) -> Any:
         return self._hook.after_run(context, values)
 
-    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
+    def on_stop(self, runtime: Runtime, event: events.Stop) -> None:
         if event.error is None:
             self._hook.end(event.session)
 

@@ -16,7 +16,7 @@ from hookrun.runtime.subscriptions import HOOK_TIMES
 from hookrun.writers import flush_tick
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["HOOK_TIMES", "StepCounterHook"]
 
@@ -47,31 +47,29 @@ class StepCounterHook(Hook):
         self._clock = clock
         self._rate = StepRate(clock)
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
-        if supervisor.global_step is None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
+        if runtime.step_name is None:
             raise ValueError("StepCounterHook needs a global step, and the Supervisor has none")
         self._rate = StepRate(self._clock)
         self._rate.start(event.global_step or 0)
 
-    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+    def on_session_restored(self, runtime: Runtime, event: events.SessionRestored) -> None:
         self._rate.start(event.global_step)
 
-    def on_summary_due(self, supervisor: Supervisor, event: events.SummaryDue) -> None:
-        step = supervisor.read_global_step(event.session) or 0
+    def on_summary_due(self, runtime: Runtime, event: events.SummaryDue) -> None:
+        step = runtime.read_global_step(event.session) or 0
         steps_per_sec = self._rate(step)
         if steps_per_sec is not None:
-            tag = f"{supervisor.global_step.op.name}/sec"
+            tag = f"{runtime.step_name}/sec"
             summary = tf.compat.v1.Summary(value=[{"tag": tag, "simple_value": steps_per_sec}])
-            supervisor.summary_computed(event.session, summary, step)
-            level = (
-                logging.DEBUG if supervisor.in_training_step else logging.INFO
-            )  # as TensorFlow's, on a timer
+            runtime.summary_computed(event.session, summary, step)
+            level = logging.DEBUG if runtime.in_training_step else logging.INFO  # as TensorFlow's, on a timer
             _logger.log(level, "%s: %g", tag, steps_per_sec)
-        flush_tick(supervisor.summary_writer, wait=not supervisor.in_training_step)
+        flush_tick(runtime.summary_writer, wait=not runtime.in_training_step)
 
-    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
-        rows = [row for row in supervisor.hook_times() if row.count]
-        if supervisor.summary_writer is None or not any(row.signal == signals.step.name for row in rows):
+    def on_stop(self, runtime: Runtime, event: events.Stop) -> None:
+        rows = [row for row in runtime.hook_times() if row.count]
+        if runtime.summary_writer is None or not any(row.signal == signals.step.name for row in rows):
             return
         lines = [
             "| called | calls | seconds | ms on average | ms at most |",
@@ -88,4 +86,4 @@ class StepCounterHook(Hook):
             metadata={"plugin_data": {"plugin_name": "text"}},
         )
         summary = tf.compat.v1.Summary(value=[table])
-        supervisor.summary_computed(event.session, summary, event.session.last_step)
+        runtime.summary_computed(event.session, summary, event.session.last_step)

@@ -12,7 +12,7 @@ from hookrun.numeric import checked_number
 from hookrun.runtime.hook import Hook
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["StopAfterTimeHook"]
 
@@ -42,10 +42,10 @@ class StopAfterTimeHook(Hook):
         self._clock = clock
         self._end = 0.0
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         self._end = self._clock() + self._secs
 
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
-        if self._clock() >= self._end and not supervisor.should_stop():
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
+        if self._clock() >= self._end and not runtime.should_stop():
             _logger.info("The training stops at step %d, after %g s", event.global_step, self._secs)
-            supervisor.request_stop()
+            runtime.request_stop()

@@ -10,7 +10,7 @@ from hookrun.numeric import checked_int
 from hookrun.runtime.hook import Hook
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["StopAtStepHook"]
 
@@ -46,16 +46,16 @@ class StopAtStepHook(Hook):
         self._num_steps = None if num_steps is None else number
         self._last_step = number
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         step = event.global_step or 0
         if self._num_steps is not None:
             self._last_step = step + self._num_steps
-        self._stop_if_reached(supervisor, step)
+        self._stop_if_reached(runtime, step)
 
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
-        self._stop_if_reached(supervisor, event.global_step)
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
+        self._stop_if_reached(runtime, event.global_step)
 
-    def _stop_if_reached(self, supervisor: Supervisor, step: int) -> None:
-        if step >= self._last_step and not supervisor.should_stop():
+    def _stop_if_reached(self, runtime: Runtime, step: int) -> None:
+        if step >= self._last_step and not runtime.should_stop():
             _logger.info("The training stops at step %d: its last step was to be %d", step, self._last_step)
-            supervisor.request_stop()
+            runtime.request_stop()

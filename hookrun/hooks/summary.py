@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from hookrun import events
-from hookrun.graph.graph_ops import check_summary_op
-from hookrun.graph.steps import StepOps
+from hookrun.runtime.arguments import check_summary_op
 from hookrun.runtime.hook import Hook
 from hookrun.triggers import Trigger, schedule
 from hookrun.writers import MultiWriter, flush_tick
 
 if TYPE_CHECKING:
-    from hookrun.graph.session import ManagedSession
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["SummaryHook"]
 
@@ -46,11 +44,11 @@ class SummaryHook(Hook):
     and an interval. One that is given takes its place; several may be.
 
     Args:
-      summary_op: What returns the summaries; None for `supervisor.summary_op`.
+      summary_op: What returns the summaries; None for `runtime.summary_op`.
       every_steps: Write them at each multiple of this number of steps.
       every_secs: Write them at the first step after each that many seconds.
       at_steps: Write them at these steps.
-      writers: Where they go besides `supervisor.summary_writer`: what `hookrun.writers.file_writer` takes.
+      writers: Where they go besides `runtime.summary_writer`: what `hookrun.writers.file_writer` takes.
         Opened and closed with each session; one that fails is reported, and holds up nothing.
 
     Raises:
@@ -74,72 +72,65 @@ class SummaryHook(Hook):
         self._summary_op = summary_op
         self._schedule = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
         self._writers = MultiWriter(writers)
-        self._summaries: _Summaries | None = None
+        self._summaries: Any = None
         self._ride: _Ride | None = None
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         self._writers.reopen()
         start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
         self._writers.add_session_log(start, event.global_step + 1 if event.global_step else 0)
-        if supervisor.global_step is None:
+        if runtime.step_name is None:
             _logger.warning(
                 "Without a global step, summaries are written at the number of the steps of their session"
             )
-        for hook in supervisor.hooks:
+        for hook in runtime.hooks:
             if isinstance(hook, _Ride) and hook.owner is self:  # of a session before
-                supervisor.remove_hook(hook)
+                runtime.remove_hook(hook)
         self._summaries = self._ride = None
-        self._prepared(supervisor)
+        self._prepared(runtime)
 
-    def on_summary_due(self, supervisor: Supervisor, event: events.SummaryDue) -> None:
-        summaries = self._prepared(supervisor)
+    def on_summary_due(self, runtime: Runtime, event: events.SummaryDue) -> None:
+        summaries = self._prepared(runtime)
         if self._ride is not None:
             if self._schedule is None:
                 self._ride.due.set()
             return
         try:
-            try:
-                summary, step = supervisor.run_with_global_step(event.session, summaries.op)
-            except tf.errors.InvalidArgumentError:  # perhaps of a histogram
-                values, step = supervisor.run_with_global_step(event.session, summaries.fetches)
-                summary = summaries.merged(supervisor, event.session, values)
+            summary, step = summaries.compute(event.session)
         except tf.errors.OutOfRangeError as error:  # summaries that read the input meet its end as steps do
             _logger.info("The input has ended: no more summaries. %s", error.message)
-            supervisor.request_stop(error)
+            runtime.request_stop(error)
             return
         if step is None:
             step = event.session.last_step or None
-        self._write(supervisor, event.session, summary, step)
+        self._write(runtime, event.session, summary, step)
 
-    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+    def on_session_restored(self, runtime: Runtime, event: events.SessionRestored) -> None:
         log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
         self._writers.add_session_log(log, event.global_step + 1)
 
-    def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
+    def on_stop(self, runtime: Runtime, event: events.Stop) -> None:
         self._writers.close()
 
-    def _prepared(self, supervisor: Supervisor) -> _Summaries:
+    def _prepared(self, runtime: Runtime) -> Any:
         """The summaries; from the first time, they ride in training steps where they are to."""
         if self._summaries is None:
-            summary_op = supervisor.summary_op if self._summary_op is None else self._summary_op
-            if summary_op is None:
+            self._summaries = runtime.summaries(self._summary_op)
+            if self._summaries is None:
                 raise ValueError(f"{self.name} needs a summary op, and neither it nor the Supervisor has one")
-            self._summaries = _Summaries(supervisor.graph, summary_op)
-            if self._schedule is not None or self._summaries.depend_on_placeholder:
+            if self._schedule is not None or self._summaries.need_a_step:
                 self._ride = _Ride(self, self._summaries, _Due(self._schedule))
-                supervisor.add_hook(self._ride)
+                runtime.add_hook(self._ride)
         return self._summaries
 
-    def _write(
-        self, supervisor: Supervisor, session: ManagedSession, summary: bytes, step: int | None
-    ) -> None:
-        level = logging.DEBUG if supervisor.in_training_step else logging.INFO  # as TensorFlow's, on a timer
+    def _write(self, runtime: Runtime, session: Any, summary: bytes, step: int | None) -> None:
+        level = logging.DEBUG if runtime.in_training_step else logging.INFO  # as TensorFlow's, on a timer
         _logger.log(level, "Recording summary at step %s.", step)
-        if supervisor.summary_writer is not None or not self._writers:
-            supervisor.summary_computed(session, summary, step)
-            flush_tick(supervisor.summary_writer, wait=not supervisor.in_training_step)
+        if runtime.summary_writer is not None or not self._writers:
+            runtime.summary_computed(session, summary, step)
+            flush_tick(runtime.summary_writer, wait=not runtime.in_training_step)
         self._writers.add_summary(summary, step)
-        flush_tick(self._writers, wait=not supervisor.in_training_step)
+        flush_tick(self._writers, wait=not runtime.in_training_step)
 
 
 class _Ride(Hook):
@@ -147,7 +138,7 @@ class _Ride(Hook):
 
     on_unfed = "skip"
 
-    def __init__(self, owner: SummaryHook, summaries: _Summaries, due: _Due) -> None:
+    def __init__(self, owner: SummaryHook, summaries: Any, due: _Due) -> None:
         self.name = f"{owner.name} in the step"
         self.priority = owner.priority
         self.on_error = owner.on_error
@@ -156,12 +147,12 @@ class _Ride(Hook):
         self.owner = owner
         self._summaries = summaries
 
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
-        if self.owner not in supervisor.hooks:
-            supervisor.remove_hook(self)
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
+        if self.owner not in runtime.hooks:
+            runtime.remove_hook(self)
         elif self.due.take():
-            summary = self._summaries.merged(supervisor, event.session, event.values)
-            self.owner._write(supervisor, event.session, summary, event.global_step)
+            summary = self._summaries.merged(event.session, event.values)
+            self.owner._write(runtime, event.session, summary, event.global_step)
 
 
 class _Due(Trigger):
@@ -202,53 +193,3 @@ class _Due(Trigger):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if self._schedule is not None:
             self._schedule.load_state_dict(state)
-
-
-class _Summaries:
-    """The summaries that one op merges, with the histograms apart: they fail where a value is not finite.
-
-    Args:
-      graph: The graph.
-      summary_op: What returns the summaries.
-    """
-
-    def __init__(self, graph: tf.Graph, summary_op: Any) -> None:
-        self.op = summary_op
-        merged = graph.as_graph_element(summary_op)
-        self._summaries = list(_unmerged(merged))
-        self._left_out: set[str] = set()
-        self.depend_on_placeholder = bool(StepOps.unfed_placeholders([merged], ()))
-        self.fetches = [_histogram_values(summary) for summary in self._summaries]
-
-    def merged(self, supervisor: Supervisor, session: ManagedSession, values: Sequence[Any]) -> bytes:
-        """The serialized summaries, from the values of `fetches`; histograms are computed in `session`."""
-        parts = []
-        for summary, fetch, value in zip(self._summaries, self.fetches, values, strict=True):
-            if fetch is not summary:
-                try:
-                    value = supervisor.run_without_hooks(session, summary, {fetch: value})
-                except tf.errors.InvalidArgumentError:
-                    self._leave_out(summary.op.name)
-                    continue
-            parts.append(value)
-        return b"".join(parts)  # one message after another is their merged message
-
-    def _leave_out(self, name: str) -> None:
-        if name not in self._left_out:
-            self._left_out.add(name)
-            _logger.warning("The histogram %s is left out where its values are not all finite", name)
-
-
-def _unmerged(summary: tf.Tensor) -> Iterator[tf.Tensor]:
-    if summary.op.type != "MergeSummary":
-        yield summary
-        return
-    for part in summary.op.inputs:
-        yield from _unmerged(part)
-
-
-def _histogram_values(summary: tf.Tensor) -> tf.Tensor:
-    """What `summary` is a histogram of; `summary` itself where it is of another kind."""
-    if summary.op.type == "HistogramSummary" and summary.graph.is_feedable(summary.op.inputs[1]):
-        return summary.op.inputs[1]
-    return summary

@@ -13,7 +13,7 @@ from hookrun.runtime.hook import Hook
 from hookrun.triggers import NextStep, required, schedule
 
 if TYPE_CHECKING:
-    from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = ["TraceHook"]
 
@@ -50,13 +50,13 @@ class TraceHook(Hook):
         self._next_step = NextStep(required(due, self.name))
         self._traced = threading.local()
 
-    def on_session_created(self, supervisor: Supervisor, event: events.SessionCreated) -> None:
-        if supervisor.summary_writer is None:
+    def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
+        if runtime.summary_writer is None:
             raise ValueError(f"{self.name} needs a summary writer, and the Supervisor has none")
         self._traced = threading.local()
         self._next_step.start(event.global_step or 0)
 
-    def on_session_restored(self, supervisor: Supervisor, event: events.SessionRestored) -> None:
+    def on_session_restored(self, runtime: Runtime, event: events.SessionRestored) -> None:
         self._next_step.go_on_from(event.global_step)
 
     def before_run(self, context: Any) -> Any:
@@ -71,9 +71,9 @@ class TraceHook(Hook):
         if self._next_step.is_due:
             self._traced.metadata = values.run_metadata
 
-    def on_step(self, supervisor: Supervisor, event: events.Step) -> None:
+    def on_step(self, runtime: Runtime, event: events.Step) -> None:
         # Reached by a training step alone: an evaluation that was traced meanwhile is not written.
         if getattr(self._traced, "metadata", None) is not None:
-            writer = writers.file_writer(supervisor.summary_writer)
+            writer = writers.file_writer(runtime.summary_writer)
             writer.add_run_metadata(self._traced.metadata, f"step_{event.global_step}", event.global_step)
         self._next_step.after(event.global_step)

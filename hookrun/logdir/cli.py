@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hookrun import __version__
-from hookrun.hooks import retention
+from hookrun.checkpoints import retention
 from hookrun.logdir import units
 
 if TYPE_CHECKING:

@@ -11,12 +11,11 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from hookrun.checkpoints import restore, state_file
+from hookrun.checkpoints import restore, retention, state_file
 from hookrun.checkpoints.files import files_of, remove
 from hookrun.checkpoints.integrity import Progress
 from hookrun.checkpoints.messages import MetaGraphDef
 from hookrun.checkpoints.state_file import time_saved
-from hookrun.hooks import retention
 from hookrun.logdir import live
 from hookrun.logdir.events import event_files
 from hookrun.logdir.run_log import EventFile, Point, read_run_logs
@@ -276,7 +275,11 @@ def _newest_first(directory: str, paths: Iterable[str], progress: Progress) -> I
     """Read each; a training removes the oldest first."""
     for path in paths:
         with contextlib.suppress(live.GoneError):
-            size, wall_time, metrics = sum(map(_size, files_of(path))), time_saved(path), dict(_state(path).metrics)
+            size, wall_time, metrics = (
+                sum(map(_size, files_of(path))),
+                time_saved(path),
+                dict(_state(path).metrics),
+            )
             damage = live.damage(directory, path, progress)
             yield Checkpoint(path, _step(path), wall_time, size, damage, metrics=metrics)
 

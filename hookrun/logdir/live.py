@@ -7,7 +7,7 @@ import os
 import time
 
 from hookrun.checkpoints import restore
-from hookrun.checkpoints.directory import files_of
+from hookrun.checkpoints.files import files_of
 from hookrun.checkpoints.integrity import Progress
 
 __all__ = ["GoneError", "damage"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import reprlib
@@ -13,7 +14,7 @@ from google.protobuf.message import DecodeError
 from hookrun.numeric import checked_int, checked_number
 from hookrun.paths import is_local, local_path
 
-__all__ = ["absolute_logdir", "check_secs", "check_steps", "check_summary", "make_logdir"]
+__all__ = ["absolute_logdir", "check_secs", "check_steps", "check_summary", "check_summary_op", "make_logdir"]
 
 
 def check_secs(**arguments: Any) -> None:
@@ -84,3 +85,21 @@ def make_logdir(logdir: str) -> None:
     except OSError as error:
         message = f"logdir must be a directory that can be written: {error.strerror}"
         raise type(error)(error.errno, message, logdir) from error
+
+
+def check_summary_op(summary_op: Any) -> None:
+    """Refuse what returns no summaries: written as such, it would make the event file unreadable.
+
+    Raises:
+      TypeError: If it is no tensor of strings.
+    """
+    tensor = summary_op
+    if isinstance(summary_op, str):
+        with contextlib.suppress(KeyError, ValueError):  # there is no such tensor
+            tensor = tf.compat.v1.get_default_graph().get_tensor_by_name(summary_op)
+    dtype = getattr(tensor, "dtype", None)
+    if not isinstance(dtype, tf.DType) or dtype.base_dtype != tf.string:
+        raise TypeError(
+            "summary_op must be a tensor of strings, such as tf.compat.v1.summary.merge_all returns, "
+            f"or None, not {summary_op!r}"
+        )

@@ -100,7 +100,7 @@ class Bus:
 
         Args:
           signal: One of `hookrun.signals`.
-          receiver: Called as ``receiver(supervisor, event)``, on the thread that sends the signal.
+          receiver: Called as ``receiver(runtime, event)``, on the thread that sends the signal.
           every_steps: Only at each multiple of this number of steps. For `step`, like the next three.
           every_secs: Only at the first step after each that many seconds.
           at_steps: Only at these steps.
@@ -168,7 +168,7 @@ class Bus:
           ValueError: If it is not one of `hooks`.
         """
         if not any(hook is known for known in self._hooks):
-            raise ValueError(f"hook is not one of the supervisor's: {hook!r}")
+            raise ValueError(f"hook is not one of this training's: {hook!r}")
         for subscription in self._owned_by(hook):
             self._disconnect(subscription)
         with self._changing_hooks:

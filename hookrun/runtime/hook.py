@@ -2,7 +2,7 @@
 
 The life of a hook, with the thread that calls each method::
 
-    hook.setup_graph(supervisor)                  # in Supervisor(...), on the caller's thread
+    hook.setup_graph(runtime)                  # in Supervisor(...), on the caller's thread
     for each session:
         hook.on_session_created(...)              # the caller's thread, before any service starts
         hook.on_session_recovered(...)            # the caller's thread, in `train` after a lost session
@@ -62,7 +62,7 @@ class Hook(Subscriber):
     """At which training steps `on_step` is called; None for every one."""
 
     def setup_graph(self, runtime: Runtime) -> None:
-        """Add ops to the graph. Called inside it, once, before it is finalized; `supervisor.global_step`
+        """Add ops to the graph. Called inside it, once, before it is finalized; `runtime.global_step`
         is known, the other ops are not yet: variables and summaries made here are initialized, saved and
         merged like the model's own."""
 

@@ -278,16 +278,60 @@ class Runtime(Bus):
         """
         raise NotImplementedError
 
-    def _context(self) -> AbstractContextManager[object]:
+    def context(self) -> AbstractContextManager[object]:
         """Make the context in which hooks and services are called on threads of hookrun's own."""
         return contextlib.nullcontext()
+
+    @property
+    def global_step_advances(self) -> bool:
+        """True when a step of this training can advance the global step."""
+        return True
+
+    def values_of(self, sess: Any, fetches: Any, feed_dict: Any = None) -> Any:
+        """The values of `fetches` apart from any training step; no hook sees how they are computed.
+
+        Args:
+          sess: The session.
+          fetches: As for `Hook.fetches`.
+          feed_dict: What is fed for them, in a graph.
+
+        Returns:
+          The values, in the structure of `fetches`.
+        """
+        raise NotImplementedError
+
+    def summaries(self, summary_op: Any) -> Any:
+        """What `SummaryHook` writes: something with `need_a_step`, `fetches`, `compute` and `merged`, as
+        `hookrun.graph.summaries.GraphSummaries` has them.
+
+        Args:
+          summary_op: What returns the summaries, in a graph; None for those of the training.
+
+        Returns:
+          None where there are none.
+        """
+        raise NotImplementedError
+
+    def snapshot_provider(self, session: Any, background: bool) -> Any:
+        """What `CheckpointHook` saves of a session: a `hookrun.checkpoints.provider.SnapshotProvider`.
+
+        Args:
+          session: The session.
+          background: False to have each snapshot written before the next step.
+        """
+        raise NotImplementedError
+
+    @property
+    def step_name(self) -> str | None:
+        """What the global step is called; None without one."""
+        return "global_step"
 
     def _check_fetches(self, name: str, fetches: Any) -> None:
         """Refuse what the receiver `name` cannot fetch."""
 
     def _stop_context(self, ending: Ending) -> AbstractContextManager[object]:
         """Make the context in which hooks are told that the session ends."""
-        return self._context()
+        return self.context()
 
     def _close_session(self, ending: Ending) -> None:
         """Close `ending.to_close`, where there is one."""
@@ -340,7 +384,7 @@ class Runtime(Bus):
             self._load_hook_state(state)
 
     def _make_services(self, schedules: Sequence[Schedule]) -> Services:
-        return Services(self, self._coord, self._context, schedules)
+        return Services(self, self._coord, self.context, schedules)
 
     def _saved_hook_state(self, checkpoint: str) -> HookState | None:
         """What is remembered beside a checkpoint. An error is as that of a hook: raised when the session is

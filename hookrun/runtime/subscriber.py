@@ -15,7 +15,7 @@ from hookrun.triggers import NextStep, Trigger, deep_copy
 __all__ = ["Subscriber", "checked_hooks", "only_if", "overrides", "subscriptions_of"]
 
 _METHODS = {
-    "setup_graph": ["supervisor"],
+    "setup_graph": ["runtime"],
     "before_run": ["context"],
     "after_run": ["context", "values"],
     "state_dict": [],

@@ -67,7 +67,7 @@ class Subscription:
 
     Args:
       signal: The signal it is for.
-      receiver: Called as ``receiver(supervisor, event)``.
+      receiver: Called as ``receiver(runtime, event)``.
       name: What it is called in logs.
       priority: Lower goes first.
       on_error: "stop" ends the training when the receiver raises; "log" only logs it.
@@ -116,7 +116,7 @@ class Subscription:
         if not isinstance(signal, Signal):
             raise TypeError(f"signal must be one of hookrun.signals, not {signal!r}")
         if not callable(receiver) or not takes_event(receiver):
-            raise TypeError(f"receiver must be callable as receiver(supervisor, event), not {receiver!r}")
+            raise TypeError(f"receiver must be callable as receiver(runtime, event), not {receiver!r}")
         check_runs(f"receiver {name}", receiver)
         if not _is_number(priority):
             raise TypeError(f"priority must be a number, not {priority!r}: {name}")
@@ -198,17 +198,17 @@ class Subscription:
             self._time.add(secs, training=True)
             return self._time
 
-    def __call__(self, supervisor: Any, event: Any) -> Any:
+    def __call__(self, runtime: Any, event: Any) -> Any:
         """Called when the signal is sent; with fetches, only for the steps in which they rode."""
         if self.is_scheduled and not self.due(event.global_step):
             return None
         start = perf_counter()
         try:
-            return self.receiver(supervisor, event)
+            return self.receiver(runtime, event)
         finally:
             secs = perf_counter() - start
             with self._lock:
-                self._time.add([secs], training=self._holds_up or supervisor.in_training_step)
+                self._time.add([secs], training=self._holds_up or runtime.in_training_step)
 
     @property
     def is_scheduled(self) -> bool:

@@ -107,5 +107,7 @@ def test_data_that_cannot_be_saved_is_an_error_at_the_save(tmp_path):
     training = Training(tmp_path)
     data = tf.data.Dataset.from_generator(lambda: range(3), output_signature=tf.TensorSpec([], tf.int64))
     assert numbers(training.positions.batches(data), count=1) == [0]
-    with pytest.raises(ValueError, match="position in the data cannot be saved, of hookrun/data/0/position: Generator"):
+    with pytest.raises(
+        ValueError, match="position in the data cannot be saved, of hookrun/data/0/position: Generator"
+    ):
         training.save()

@@ -16,7 +16,12 @@ from hookrun.eager.snapshots import Snapshots
 def of_keras():
     """A model that was trained for a step, with all that Keras adds to it, its data and random numbers."""
     model = keras.Sequential(
-        [keras.layers.Input((4,)), keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(2)]
+        [
+            keras.layers.Input((4,)),
+            keras.layers.Dense(8),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(2),
+        ]
     )
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
     optimizer.build(model.trainable_variables)
@@ -74,7 +79,9 @@ def test_a_checkpoint_manager_starts_from_it(tmp_path, model):
 
 
 def test_what_is_saved_besides_is_not_looked_at_by_tensorflow(tmp_path, model):
-    prefix = Snapshots(model.checkpoint).take({"hookrun/global_step": tf.constant(9)}).save(str(tmp_path / "m"), 9)
+    prefix = (
+        Snapshots(model.checkpoint).take({"hookrun/global_step": tf.constant(9)}).save(str(tmp_path / "m"), 9)
+    )
     model.checkpoint.restore(prefix).assert_consumed()
     assert tf.train.load_variable(prefix, "hookrun/global_step") == 9
 
@@ -112,5 +119,7 @@ def test_a_checkpoint_of_other_things_is_written_as_a_whole(tmp_path, caplog):
 
 def test_an_iterator_that_cannot_be_saved_names_what_is_in_the_way():
     data = iter(tf.data.Dataset.range(3).map(lambda x: tf.numpy_function(lambda y: y, [x], tf.int64)))
-    with pytest.raises(ValueError, match=r"cannot be saved, of an iterator.*PyFunc is stateful.* Leave the iterator out"):
+    with pytest.raises(
+        ValueError, match=r"cannot be saved, of an iterator.*PyFunc is stateful.* Leave the iterator out"
+    ):
         Snapshots(tf.train.Checkpoint(data=data)).take({})

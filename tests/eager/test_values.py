@@ -26,7 +26,14 @@ LOSS = tf.constant(2.5)
 
 @pytest.mark.parametrize(
     "results",
-    [{"loss": LOSS}, {"outer": {"loss": LOSS}}, Pair(LOSS, 1), Results(LOSS), Results(1, {"loss": LOSS}), LOSS],
+    [
+        {"loss": LOSS},
+        {"outer": {"loss": LOSS}},
+        Pair(LOSS, 1),
+        Results(LOSS),
+        Results(1, {"loss": LOSS}),
+        LOSS,
+    ],
     ids=["dict", "nested", "named tuple", "dataclass", "in a dataclass", "a number"],
 )
 def test_a_key_is_found_in(results):
@@ -54,7 +61,9 @@ def test_a_key_that_is_not_there_says_which_are():
 def test_variables_functions_and_structures():
     variable, of_keras = tf.Variable([1, 2]), keras.Variable([3.0])
     values = StepValues({"loss": LOSS}, lambda: {})
-    got = values.of({"v": variable, "k": of_keras, "f": lambda results: results["loss"] + 1, "t": ("loss", ["loss"])})
+    got = values.of(
+        {"v": variable, "k": of_keras, "f": lambda results: results["loss"] + 1, "t": ("loss", ["loss"])}
+    )
     assert got["v"].tolist() == [1, 2] and got["k"].tolist() == [3.0] and got["f"] == 3.5
     assert got["t"] == (2.5, [2.5])
     assert values.of(Pair("loss", variable)).loss == 2.5

@@ -31,8 +31,8 @@ def test_on_as_a_decorator_hears_of_every_training_step(sv, model):
     told = []
 
     @sv.on(signals.step)
-    def receiver(supervisor, event):
-        told.append((supervisor, event.global_step))
+    def receiver(runtime, event):
+        told.append((runtime, event.global_step))
 
     run_steps(sv, model, 3)
     assert told == [(sv, 1), (sv, 2), (sv, 3)]
@@ -96,7 +96,7 @@ def test_a_handle_is_a_context_manager(sv, model):
 
 def test_a_decorated_function_is_still_a_function(sv):
     @sv.on(signals.step)
-    def receiver(supervisor, event):
+    def receiver(runtime, event):
         """Says so."""
         return event
 
@@ -474,7 +474,7 @@ async def coroutine(sv, event): ...
     [
         (("step", print), TypeError, "signal must be one of hookrun.signals, not 'step'"),
         ((signals.step, "print"), TypeError, "receiver must be callable"),
-        ((signals.step, lambda: None), TypeError, r"as receiver\(supervisor, event\), not <function"),
+        ((signals.step, lambda: None), TypeError, r"as receiver\(runtime, event\), not <function"),
         ((signals.step, coroutine), TypeError, "not a coroutine function"),
     ],
 )
