@@ -20,15 +20,16 @@ from hookrun.checkpoints.directory import undo_interrupted_save
 from hookrun.eager.data import Batches, DataPositions
 from hookrun.eager.restoring import restore_checkpoint, step_of
 from hookrun.eager.several_steps import CallsOfSteps
-from hookrun.eager.snapshots import Snapshots
+from hookrun.eager.snapshots import LoopProvider, Snapshots
+from hookrun.eager.summaries import LoopSummaries
 from hookrun.eager.training_step import LoopSession, StepFunction, StepInBlock
-from hookrun.eager.values import check_fetches
+from hookrun.eager.values import StepValues, check_fetches
 from hookrun.hooks import CheckpointHook, StepCounterHook, SummaryHook
-from hookrun.runtime.arguments import check_secs, check_steps
+from hookrun.runtime.arguments import check_secs, check_steps, make_logdir
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.runtime import Runtime
 from hookrun.runtime.session import Ending
-from hookrun.runtime.subscriber import checked_hooks
+from hookrun.runtime.subscriber import Subscriber, checked_hooks, overrides
 from hookrun.runtime.timers import start_loop
 
 __all__ = ["Loop"]
@@ -38,6 +39,8 @@ _logger = logging.getLogger(__name__)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _END_OF_DATA = (StopIteration, tf.errors.OutOfRangeError)
+
+_OF_GRAPHS = ("setup_graph", "before_run", "after_run")
 
 GLOBAL_STEP_KEY = "hookrun/global_step"
 """The name under which a checkpoint holds the global step."""
@@ -126,7 +129,7 @@ class Loop(Runtime):
         self._checkpoint = checkpoint
         self._snapshots = None if checkpoint is None else Snapshots(checkpoint)
         self._step_variable = _checked_step_variable(global_step)
-        self._last_step = 0
+        self._steps = LoopSession(self, 0)
         given = checked_hooks(hooks)
         self._open_event_log(summary_writer, _is_default(summary_writer))
         for hook in (*given, *self._default_hooks(given)):
@@ -135,11 +138,11 @@ class Loop(Runtime):
     @property
     def global_step(self) -> int:
         """The number of training steps made so far, those before a restart included."""
-        return self._last_step if self._session is None else int(self._session.last_step)
+        return self._steps.last_step
 
     def read_global_step(self, sess: Any) -> int | None:
-        """The number of training steps made so far; the argument is not looked at."""
-        return self.global_step
+        """The number of training steps made so far in a session."""
+        return int(sess.last_step)
 
     def training_step(self, function: _Function) -> _Function:
         """Make each call of `function` a training step. A decorator, above `@tf.function`.
@@ -290,10 +293,10 @@ class Loop(Runtime):
             raise RuntimeError("This loop is running already: its with block is entered once at a time")
         self._coord.clear_stop()
         self._event_log.reopen()
-        checkpoint = self._restored()
-        session = LoopSession(self, self._last_step)
+        checkpoint, step = self._restored()
+        session = self._steps = LoopSession(self, step)
         self._data = DataPositions(lambda: session.last_step, self.should_stop, checkpoint)
-        created = events.SessionCreated(session, self._last_step, True, checkpoint)
+        created = events.SessionCreated(session, step, True, checkpoint)
         self._begin(created, None if checkpoint is None else self._saved_hook_state(checkpoint))
         if self._coord.error is not None:
             self._end(Ending(self._stop_grace_secs, to_close=session))
@@ -301,18 +304,16 @@ class Loop(Runtime):
             self._start_services()
         return self
 
-    def _restored(self) -> str | None:
-        """Restore the newest intact checkpoint, and return its prefix; None where there is none."""
+    def _restored(self) -> tuple[str | None, int]:
+        """Restore the newest intact checkpoint; return its prefix, or None without one, and the step."""
         prefix = None
         if self._checkpoint is not None and self._save_path is not None:
             undo_interrupted_save(self._save_path)
             prefix = restore.newest_intact(self._save_path)
-        if prefix is not None and self._checkpoint is not None:
+        if prefix is not None:
             restore_checkpoint(self._checkpoint, prefix)
-            self._last_step = step_of(prefix, GLOBAL_STEP_KEY, self._step_variable)
-        elif self._step_variable is not None:
-            self._last_step = int(self._step_variable.numpy())
-        return prefix
+            return prefix, step_of(prefix, GLOBAL_STEP_KEY, self._step_variable)
+        return None, self.global_step if self._step_variable is None else int(self._step_variable.numpy())
 
     def _running_session(self, what: str) -> LoopSession:
         if self._session is None:
@@ -331,6 +332,42 @@ class Loop(Runtime):
         waiting = contextlib.nullcontext() if session is None else session.after_a_step(timeout_secs)
         with waiting, self._gate.alone(timeout_secs) as in_time:
             yield in_time
+
+    def values_of(self, sess: Any, fetches: Any, feed_dict: Any = None) -> Any:
+        """The values of variables, reported metrics, and structures of these; nothing is fed."""
+        return StepValues(None, lambda: self.metrics).of(fetches)
+
+    def summaries(self, summary_op: Any) -> LoopSummaries:
+        """The numbers among the results of the steps; there is no summary op in a loop."""
+        return LoopSummaries()
+
+    def snapshot_provider(self, session: Any, background: bool) -> LoopProvider:
+        """What the checkpoint holds, with the global step and the positions in the data."""
+        assert self._snapshots is not None
+        return LoopProvider(self._snapshots, self._saved_besides, background)
+
+    def _saved_besides(self) -> dict[str, Any]:
+        step = self.global_step
+        if self._step_variable is not None:
+            self._step_variable.assign(step)
+        return {GLOBAL_STEP_KEY: tf.constant(step, tf.int64), **self._data.tensors()}
+
+    def _subscribe(self, hook: Subscriber) -> None:
+        wrong = [method for method in _OF_GRAPHS if overrides(hook, method)]
+        wrong += ["on_unfed"] if hook.on_unfed != "stop" else []
+        if hook._only_in_graphs is not None or (wrong and not hook._fits_loops):
+            reason = (
+                hook._only_in_graphs or f"{' and '.join(wrong)} belong to graphs, and would never be called"
+            )
+            raise TypeError(f"{hook.name} cannot be used in a Loop: {reason}")
+        if self._is_chief and isinstance(hook, CheckpointHook):
+            if self._snapshots is None or self._logdir is None:
+                raise ValueError(
+                    f"{hook.name} needs a `checkpoint` and a `logdir`, and the Loop has not both"
+                )
+            make_logdir(self._logdir)
+        self._check_fetches(hook.name, hook._own_fetches)
+        super()._subscribe(hook)
 
     def _check_fetches(self, name: str, fetches: Any) -> None:
         check_fetches(name, fetches)
@@ -372,7 +409,6 @@ class Loop(Runtime):
     def _close_session(self, ending: Ending) -> None:
         if ending.to_close is not None:
             ending.to_close.close()
-            self._last_step = ending.to_close.last_step
 
 
 def _is_default(value: Any) -> bool:

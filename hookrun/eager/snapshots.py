@@ -15,9 +15,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from hookrun.checkpoints.retention import LatestN
 from hookrun.eager import tf_internals
 
-__all__ = ["Snapshot", "Snapshots"]
+__all__ = ["LoopProvider", "Snapshot", "Snapshots"]
 
 _logger = logging.getLogger(__name__)
 
@@ -43,6 +44,11 @@ class Snapshots:
     def __init__(self, checkpoint: tf.train.Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._structure: _Structure | None = None
+
+    @property
+    def can_be_taken(self) -> bool:
+        """False where the checkpoint holds things that can only be written as a whole."""
+        return self._current_structure().sources is not None
 
     def take(self, extra: Mapping[str, Any]) -> Snapshot:
         """Take the values as they are now. Call it inside `Runtime.between_steps`.
@@ -75,6 +81,42 @@ class Snapshots:
         return known
 
 
+class LoopProvider:
+    """What a loop saves: a `hookrun.checkpoints.provider.SnapshotProvider`.
+
+    Args:
+      snapshots: Takes what the `tf.train.Checkpoint` holds.
+      extra: Returns what is saved besides, by name.
+      background: False to have each snapshot written before the next step.
+    """
+
+    policy = LatestN(5)
+    checkpoint_list = None
+    names_relative_paths = False
+    manages_files = False
+    is_prepared = True
+    version = None
+
+    def __init__(
+        self, snapshots: Snapshots, extra: Callable[[], Mapping[str, Any]], background: bool
+    ) -> None:
+        self._snapshots = snapshots
+        self._extra = extra
+        self._background = background
+
+    @property
+    def writes_behind(self) -> bool:
+        """True where all that is saved can be taken without writing it."""
+        return self._background and self._snapshots.can_be_taken
+
+    def prepare(self) -> None:
+        """There is nothing to prepare."""
+
+    def take(self) -> Snapshot:
+        """Take the values as they are now, between two steps."""
+        return self._snapshots.take(self._extra())
+
+
 class Snapshot:
     """The values at one moment.
 
@@ -85,7 +127,7 @@ class Snapshot:
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
 
-    def save(self, save_path: str, step: int) -> str:
+    def save(self, save_path: str, step: int | None) -> str:
         """Write the files of a checkpoint. Any thread may call this, while training goes on.
 
         Args:

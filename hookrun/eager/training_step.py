@@ -93,6 +93,16 @@ class LoopSession:
                 self._wanted -= 1
                 self._changed.notify_all()
 
+    def go_on_from(self, step: int) -> None:
+        """Have the steps counted from `step` on."""
+        with self._lock:
+            self.last_step = step
+
+    @contextlib.contextmanager
+    def runs_checked(self, check: Callable[[bool], object]) -> Iterator[None]:
+        """There are no runs that could be checked: what is called in the block looks at `should_stop` itself."""
+        yield
+
     def close(self) -> None:
         """The block of the loop has ended: no more steps come."""
         with self._changed:

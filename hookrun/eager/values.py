@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["StepValues", "check_fetches"]
+__all__ = ["StepValues", "check_fetches", "named_results", "parts_of"]
 
 _LOSS = "loss"
 """The key of a result that is a single number."""
@@ -87,23 +87,27 @@ class StepValues:
         )
 
 
-def named_results(results: Any) -> Iterator[tuple[str, Any]]:
-    """The results by their keys: of nested dictionaries, named tuples and dataclasses. A single number is "loss"."""
+def parts_of(results: Any) -> list[tuple[str, Any]] | None:
+    """The parts of a dictionary, a named tuple or a dataclass by their keys; None for what is none of these."""
     if isinstance(results, Mapping):
-        items = list(results.items())
-    elif isinstance(results, tuple) and hasattr(results, "_fields"):
-        items = list(zip(results._fields, results, strict=True))
-    elif dataclasses.is_dataclass(results) and not isinstance(results, type):
-        items = [(each.name, getattr(results, each.name)) for each in dataclasses.fields(results)]
-    else:
-        if isinstance(results, numbers.Number) or getattr(getattr(results, "shape", None), "rank", None) == 0:
-            yield _LOSS, results
-        return
-    for key, value in items:
-        yield str(key), value
-    for _, value in items:
-        if isinstance(value, Mapping) or hasattr(value, "_fields") or dataclasses.is_dataclass(value):
-            yield from named_results(value)
+        return [(str(key), value) for key, value in results.items()]
+    if isinstance(results, tuple) and hasattr(results, "_fields"):
+        return list(zip(results._fields, results, strict=True))
+    if dataclasses.is_dataclass(results) and not isinstance(results, type):
+        return [(each.name, getattr(results, each.name)) for each in dataclasses.fields(results)]
+    return None
+
+
+def named_results(results: Any) -> Iterator[tuple[str, Any]]:
+    """The results by their keys, the outer ones first. A single number is called "loss"."""
+    parts = parts_of(results)
+    if parts is not None:
+        yield from parts
+        for _, value in parts:
+            if parts_of(value) is not None:
+                yield from named_results(value)
+    elif isinstance(results, numbers.Number) or getattr(getattr(results, "shape", None), "rank", None) == 0:
+        yield _LOSS, results
 
 
 def _variable_of(fetch: Any) -> Any:

@@ -34,6 +34,8 @@ class QueueRunnerHook(Hook):
         graph under `GraphKeys.QUEUE_RUNNERS`.
     """
 
+    _only_in_graphs = "a loop has no queues: its data are a tf.data.Dataset"
+
     priority = math.inf
 
     def __init__(self, queue_runners: Sequence[Any] | None = None) -> None:

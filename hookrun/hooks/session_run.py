@@ -49,6 +49,8 @@ class SessionRunHookAdapter(Hook):
       TypeError: If `hook` is anything else.
     """
 
+    _only_in_graphs = "it wraps a hook of graphs; write a hookrun.hooks.Hook instead"
+
     def __init__(self, hook: Any) -> None:
         if not isinstance(hook, tf.compat.v1.train.SessionRunHook):
             raise TypeError(f"hook must be a tf.compat.v1.train.SessionRunHook, not {hook!r}")

@@ -137,6 +137,7 @@ class _Ride(Hook):
     """Takes the summaries of a `SummaryHook` along in training steps."""
 
     on_unfed = "skip"
+    _fits_loops = True
 
     def __init__(self, owner: SummaryHook, summaries: Any, due: _Due) -> None:
         self.name = f"{owner.name} in the step"

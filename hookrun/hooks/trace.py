@@ -37,6 +37,8 @@ class TraceHook(Hook):
       ValueError: If none of them is given, or one is not positive.
     """
 
+    _only_in_graphs = "use ProfilerHook"
+
     chief_only = True
 
     def __init__(

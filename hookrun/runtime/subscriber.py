@@ -38,6 +38,12 @@ class Subscriber:
     _own_fetches: Any = ()
     """What the hook fetches in runs of its own: looked up in the graph when it is given to a Supervisor."""
 
+    _only_in_graphs: ClassVar[str | None] = None
+    """Why a `Loop` refuses the hook, and what to use; None where it may not."""
+
+    _fits_loops: ClassVar[bool] = False
+    """True for one that overrides a method of graphs, and has no use for it in a `Loop`."""
+
     _made_in_graph: Any = None
     """The attributes that `setup_graph` set last."""
 

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from hookrun.checkpoints import directory
-from hookrun.checkpoints.directory import CheckpointDirectory, policy_of, undo_interrupted_save
+from hookrun.checkpoints.directory import CheckpointDirectory, undo_interrupted_save
+from hookrun.graph.snapshots import policy_of
 from hookrun.hooks.retention import BestN, LatestN
 from hookrun.runtime import hook_state
 from hookrun.runtime.hook_state import HookState

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from hookrun.checkpoints import restore, state_file
-from hookrun.checkpoints.directory import CheckpointDirectory, policy_of
+from hookrun.checkpoints.directory import CheckpointDirectory
+from hookrun.graph.snapshots import policy_of
 from hookrun.runtime.hook_state import HookState
 
 v1 = tf.compat.v1
