@@ -51,9 +51,9 @@ class Loop(LoopRuntime):
             train_step(x, y)
     ```
 
-    The block begins with what the newest intact checkpoint in `logdir` holds, and saves its last step at the end.
-    It may be entered again, and goes on then. Its signals, hooks, checkpoints and event files are those of
-    `hookrun.Supervisor`.
+    The block begins with what the newest intact checkpoint in `logdir` holds, and saves its last step at the
+    end. It may be entered again, and goes on then. Its signals, hooks, checkpoints and event files are those
+    of `hookrun.Supervisor`.
 
     Args:
       checkpoint: A `tf.train.Checkpoint` of all that the training changes: the model, the optimizer, metrics,
@@ -62,15 +62,14 @@ class Loop(LoopRuntime):
       logdir: Directory of the checkpoints and event files; made if missing. Chief only.
       hooks: Instances of `hookrun.hooks.Hook`, subscribed in this order. A standard hook among them takes the
         place of the default one.
-      save_model_secs: Seconds between checkpoints; 0 for none.
-      save_model_steps: Training steps between checkpoints, besides `save_model_secs`; 0 or None for none.
-      save_summaries_secs: Seconds between summaries; 0 for none.
-      save_summaries_steps: Training steps between summaries, besides `save_summaries_secs`; 0 or None for none.
-      checkpoint_basename: The base name of the checkpoints.
+      save_model_secs: Seconds between checkpoints; 0 for none. save_model_steps: Training steps between
+      checkpoints, besides `save_model_secs`; 0 or None for none. save_summaries_secs: Seconds between
+      summaries; 0 for none. save_summaries_steps: Training steps between summaries, besides
+      `save_summaries_secs`; 0 or None for none. checkpoint_basename: The base name of the checkpoints.
       summary_writer: What the events are written with; None to write none. Defaults to a
         `hookrun.writers.EventFileWriter` in `logdir`.
-      stop_grace_secs: Seconds that running threads are given to stop.
-      global_step: An integer variable, such as `optimizer.iterations`, that is read at the beginning of the block
+      stop_grace_secs: Seconds that running threads are given to stop. global_step: An integer variable, such
+      as `optimizer.iterations`, that is read at the beginning of the block
         and assigned before each save. None where the loop alone counts.
       is_chief: True for the task that saves and writes summaries.
 
@@ -123,16 +122,16 @@ class Loop(LoopRuntime):
     def training_step(self, function: _Function) -> _Function:
         """Make each call of `function` a training step. A decorator, above `@tf.function`.
 
-        After each call `signals.step` is sent, on the thread that made it, with what `function` returned. A key
-        that a hook fetches is looked up in it: in nested dictionaries, named tuples and dataclasses; a single
-        number is called ``loss``.
+        After each call `signals.step` is sent, on the thread that made it, with what `function` returned. A
+        key that a hook fetches is looked up in it: in nested dictionaries, named tuples and dataclasses; a
+        single number is called ``loss``.
 
         Args:
           function: A `tf.function`, or any other callable, such as a model's `train_on_batch`.
 
         Returns:
-          A callable with the name, signature and attributes of `function`. Called outside of the ``with`` block
-          of the loop, it raises a `RuntimeError`; after an error in a hook or service, that error.
+          A callable with the name, signature and attributes of `function`. Called outside of the ``with``
+          block of the loop, it raises a `RuntimeError`; after an error in a hook or service, that error.
 
         Raises:
           TypeError: If `function` is not callable.
@@ -171,9 +170,9 @@ class Loop(LoopRuntime):
                 train_step(x, y)
         ```
 
-        They end at the end of the data, and when the training is to stop. A run that was restored goes on with
-        the first batch that no step was made with. Where a program asks for batches several times, as in each
-        epoch, it goes on in the same place of the same order.
+        They end at the end of the data, and when the training is to stop. A run that was restored goes on
+        with the first batch that no step was made with. Where a program asks for batches several times, as in
+        each epoch, it goes on in the same place of the same order.
 
         Args:
           dataset: A `tf.data.Dataset` whose iterator can be saved: not one with a `from_generator` or
@@ -203,11 +202,11 @@ class Loop(LoopRuntime):
 
         Called outside of the ``with`` block of the loop, it enters it itself.
 
-        With `steps_per_call`, several steps are made in one call of a `tf.function`, with the iterator inside, up
-        to the next step at which a hook is due: schedules by steps stay exact, and a hook that is due at every
-        step is told of every step. Schedules by seconds, timers and stops are met within about 0.2 s: fewer steps
-        are made in a call where they take long. Where steps cannot be made so, they are made one by one, which is
-        logged.
+        With `steps_per_call`, several steps are made in one call of a `tf.function`, with the iterator
+        inside, up to the next step at which a hook is due: schedules by steps stay exact, and a hook that is
+        due at every step is told of every step. Schedules by seconds, timers and stops are met within about
+        0.2 s: fewer steps are made in a call where they take long. Where steps cannot be made so, they are
+        made one by one, which is logged.
 
         Args:
           step_fn: Called with the elements of a batch where it is a tuple, or else with the batch. What

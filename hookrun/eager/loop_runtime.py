@@ -78,7 +78,8 @@ class LoopRuntime(Runtime):
         return {GLOBAL_STEP_KEY: tf.constant(step, tf.int64), **self._data.tensors()}
 
     def between_steps(self, timeout_secs: float | None = None) -> AbstractContextManager[bool]:
-        """As `Runtime.between_steps`. On another thread than that of the training, the block begins when a step
+        """As `Runtime.between_steps`. On another thread than that of the training, the block begins when a
+        step
         has ended, before the training takes its next batch: the position in the data is that of the step."""
         return self._after_a_step(timeout_secs)
 

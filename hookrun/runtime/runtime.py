@@ -99,7 +99,7 @@ class Runtime(TrainingKind):
 
     @property
     def logdir(self) -> str | None:
-        """The directory of checkpoints and event files, absolute or a URL; None without, and on a non-chief."""
+        """The directory of checkpoints and events, absolute or a URL; None without, and on a non-chief."""
         return self._logdir
 
     @property
