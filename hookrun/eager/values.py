@@ -30,8 +30,8 @@ def check_fetches(name: str, fetches: Any) -> None:
         return
     else:
         raise TypeError(
-            f"{name} cannot fetch {fetches!r}: in a loop of TensorFlow 2, fetches are keys of the step's
-            results, " "variables, functions of the results, or structures of these"
+            f"{name} cannot fetch {fetches!r}: in a loop of TensorFlow 2, fetches are keys of the step's "
+            "results, variables, functions of the results, or structures of these"
         )
     for part in parts:
         check_fetches(name, part)
