@@ -39,7 +39,7 @@ from hookrun.runtime.hook_state import HookState
 from hookrun.runtime.services import Schedule, Services, is_queue_runner, join, join_before_closing
 from hookrun.runtime.subscriptions import Subscription
 from hookrun.runtime.timers import TimerThread
-from hookrun.writers.earlier_events import holds_events
+from hookrun.writers.earlier_events import starts_needed
 
 __all__ = ["Supervisor"]
 
@@ -251,7 +251,9 @@ class Supervisor(Bus):
         else:
             self._summary_writer = summary_writer
         self._writer_open = True
-        self._follows_a_run = self._logdir is not None and holds_events(self._summary_writer, self._logdir)
+        self._starts = 1
+        if self._global_step is None and self._logdir is not None:
+            self._starts = starts_needed(self._summary_writer, self._logdir)
 
         for hook in (*given, *self._default_hooks(given)):
             self._subscribe(hook)
@@ -759,7 +761,8 @@ class Supervisor(Bus):
     def _start_as_asked(self, sess: Any) -> None:
         """Start what a subclass may start in its own way: the standard services, then the queue runners."""
         if self._is_chief:
-            _logger.info("Starting standard services.")
+            if self._logdir is not None:
+                _logger.info("Starting standard services.")
             self._is_starting = True
             try:
                 self.start_standard_services(sess)
@@ -913,11 +916,11 @@ class Supervisor(Bus):
         if sess is not self._session:
             self._end_session_before()
             self._begin(sess, start_standard_services=False, made=None)
-        # With a START, TensorBoard drops what an earlier run wrote after this step.
-        if self._summary_writer is not None and (self._global_step is not None or self._follows_a_run):
+        if self._summary_writer is not None:  # TensorBoard drops what an earlier run wrote after this step
             log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
-            writers.file_writer(self._summary_writer).add_session_log(log, self.read_global_step(sess))
-        self._follows_a_run = True
+            for _ in range(self._starts):
+                writers.file_writer(self._summary_writer).add_session_log(log, self.read_global_step(sess))
+            self._starts = 1 if self._starts else 2
         if not self._services.started:
             for subscription in self._services.step_subscriptions():
                 self._connect(subscription, owner=self._session)

@@ -141,6 +141,9 @@ class CheckpointHook(Hook):
     def on_stop(self, supervisor: Supervisor, event: events.Stop) -> None:
         if not event.clean or not supervisor.services_started:
             return
+        if event.session.closed:
+            _logger.warning("The session was closed before stop(): its last step is not saved")
+            return
         self._save(supervisor, event.session, None, at_end=True)
 
     def _end_writer(self, supervisor: Supervisor, event: events.Stop) -> None:
