@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from hookrun import signals
 from hookrun.events import INTERRUPTS
-from hookrun.graph import tf_internals
 from hookrun.graph.plans import Plan, Variant
 from hookrun.graph.prepared import InlineChoice, NotPreparable, Ran
 from hookrun.graph.recovery import LOST, SessionLostError, call_while_answered, close_within, is_lost
@@ -42,6 +41,7 @@ class ManagedSession(tf.compat.v1.Session):
     _training_steps: TrainingSteps
     _closes: Closes
     _pid: int
+    _thread: int
     _handled: BaseException | None = None
     """An error that the program was handling already when the session was made."""
     _was_closed = False
@@ -303,21 +303,22 @@ class ManagedSession(tf.compat.v1.Session):
         """Close the session, as `tf.compat.v1.Session.close` does.
 
         Where it was not ended by `Supervisor.stop`, it is ended first: hooks are told, and its last step is
-        saved, unless it is closed while an error is handled. In a forked child this does nothing.
+        saved, unless it is closed while an error is handled. Another thread than the one that asked for the
+        session only closes it, which breaks off its runs. In a forked child this does nothing.
 
         The end of a remote session is waited for 5 s at most, and that of a lost one 0.5 s, on the thread
         ``hookrun-session-close``: with a server that does not answer, TensorFlow's call blocks until it does.
         """
         if self.is_inherited:
             return
-        error = tf_internals.error_of_closing()
+        error = sys.exc_info()[1]
         try:
             self._tell_of_closing(None if error is self._handled else error)
         finally:
             self._close()
 
     def _tell_of_closing(self, error: BaseException | None) -> None:
-        if not self._was_closed and not self.is_inherited:
+        if not self._was_closed and not self.is_inherited and get_ident() == self._thread:
             self._closes(self, error)
 
     def _close(self) -> None:
@@ -372,7 +373,8 @@ def manage(session: Any, steps: TrainingSteps, closes: Closes) -> ManagedSession
         session.__class__ = managed
     managed_session: ManagedSession = session
     managed_session._training_steps, managed_session._closes = steps, closes
-    managed_session._handled, managed_session._check_run = sys.exc_info()[1], _no_check
+    managed_session._thread, managed_session._handled = get_ident(), sys.exc_info()[1]
+    managed_session._check_run = _no_check
     own_run = super(ManagedSession, managed_session).run
     steps.can_prepare = getattr(own_run, "__func__", None) is tf.compat.v1.Session.run
     return managed_session

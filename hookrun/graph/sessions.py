@@ -159,7 +159,8 @@ class GraphSessions(GraphRuntime):
     def _start_as_asked(self, sess: Any) -> None:
         """Start what a subclass may start in its own way: the standard services, then the queue runners."""
         if self._is_chief:
-            _logger.info("Starting standard services.")
+            if self._logdir is not None:
+                _logger.info("Starting standard services.")
             self._is_starting = True
             try:
                 self.start_standard_services(sess)

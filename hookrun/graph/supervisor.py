@@ -26,7 +26,7 @@ from hookrun.runtime.arguments import check_secs, make_logdir
 from hookrun.runtime.hook import Hook
 from hookrun.runtime.subscriber import Subscriber, checked_hooks
 from hookrun.runtime.timers import start_loop
-from hookrun.writers.earlier_events import holds_events
+from hookrun.writers.earlier_events import starts_needed
 
 __all__ = ["Supervisor"]
 
@@ -196,7 +196,9 @@ class Supervisor(GraphSessions):
         self._verify_devices()
 
         self._open_event_log(summary_writer, is_default(summary_writer))
-        self._follows_a_run = self._logdir is not None and holds_events(self.summary_writer, self._logdir)
+        self._starts = 1
+        if self._global_step is None and self._logdir is not None:
+            self._starts = starts_needed(self.summary_writer, self._logdir)
 
         for hook in (*given, *self._default_hooks(given)):
             self._subscribe(hook)
@@ -416,10 +418,10 @@ class Supervisor(GraphSessions):
         if sess is not self._session:
             self._end_session_before()
             self._begin_session(sess, start_standard_services=False, made=None)
-        # With a START, TensorBoard drops what an earlier run wrote after this step.
-        if self._global_step is not None or self._follows_a_run:
-            self._event_log.mark("START", self.read_global_step(sess))
-        self._follows_a_run = True
+        if self.summary_writer is not None:  # TensorBoard drops what an earlier run wrote after this step
+            for _ in range(self._starts):
+                self._event_log.mark("START", self.read_global_step(sess))
+            self._starts = 1 if self._starts else 2
         return self._start_services()
 
     def start_queue_runners(

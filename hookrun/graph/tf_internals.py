@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -39,7 +38,6 @@ __all__ = [
     "SessionInterface",
     "can_prepare",
     "chrome_timeline",
-    "error_of_closing",
     "control_outputs",
     "fetch_handler",
     "raw_run",
@@ -146,16 +144,6 @@ def shared_fetch(session: Any, tensors: Sequence[Any]) -> Callable[[], list[Any]
     """
     options = CallableOptions(fetch=[tensor.name for tensor in tensors], run_options=_INLINE)
     return session._make_callable_from_options(options)  # type: ignore[no-any-return]
-
-
-def error_of_closing() -> BaseException | None:
-    """The error for which a session is being closed, on the thread that closes it; None without.
-
-    TensorFlow closes one that an error ends on a thread of its own, which does not know the error.
-    """
-    if threading.current_thread().name == "SessionCloseThread":
-        return RuntimeError("the session was closed because of an error")
-    return sys.exc_info()[1]
 
 
 def control_outputs(op: Any) -> Sequence[Any]:

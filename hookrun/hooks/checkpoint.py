@@ -183,6 +183,9 @@ class CheckpointHook(Hook):
     def on_stop(self, runtime: Runtime, event: events.Stop) -> None:
         if not event.clean or not runtime.services_started:
             return
+        if event.session.closed:
+            _logger.warning("The session was closed before stop(): its last step is not saved")
+            return
         self._save(runtime, event.session, at_end=True)
 
     def _end_writer(self, runtime: Runtime, event: events.Stop) -> None:

@@ -456,7 +456,7 @@ class TestEventStream:
                 with hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, **CLEAN).managed_session():
                     pass
             starts.append(kinds_of(read_events(tmp_path)).count("START"))
-        assert starts == [0, 1, 2]
+        assert starts == [0, 2, 3]  # the first that TensorBoard finds tells it of a beginning alone
 
 
 class TestClosedByTheProgram:
@@ -546,6 +546,18 @@ class TestClosedByTheProgram:
             raise ValueError
         sv.stop()
         assert 2 not in saved
+
+    def test_another_thread_that_closes_it_breaks_off_what_runs(self, model, sv, caplog):
+        sess = sv.prepare_or_wait_for_session()
+        sess.run(model.train_op)
+        closer = threading.Thread(target=sess.close)
+        closer.start()
+        closer.join()
+        told = []
+        sv.on(signals.stop, lambda *_: told.append(threading.current_thread()))
+        sv.stop()
+        assert told == [threading.current_thread()]
+        assert "its last step is not saved" in caplog.text
 
     def test_an_error_that_the_program_goes_on_from_is_not_that_of_the_session(self, model, sv):
         try:
