@@ -7,6 +7,8 @@ import math
 import pytest
 import tensorflow as tf
 
+import hookrun
+from hookrun import hooks
 from hookrun.logdir import run_log
 from hookrun.logdir.events import event_files
 from hookrun.logdir.run_log import read_run_logs
@@ -99,6 +101,21 @@ def test_a_restart_is_a_session_and_drops_what_it_repeats(tmp_path):
     (log,) = read_run_logs(str(tmp_path))
     assert steps(log.scalars["loss"]) == [*range(1, 10), 11, 12]
     assert [(s.start_step, s.last_step, s.stopped) for s in log.sessions] == [(0, 15, False), (10, 12, True)]
+
+
+def test_a_session_that_goes_back_to_a_checkpoint_is_one_session(model, tmp_path):
+    checkpoints = hooks.CheckpointHook(at_steps=[4], background=False)
+    given = [hooks.SummaryHook(every_steps=2), checkpoints]
+    sv = hookrun.Supervisor(logdir=tmp_path, hooks=given, save_model_secs=0)
+    with sv.managed_session() as sess:
+        for _ in range(8):
+            sess.run(model.train_op)
+        sv.restore(sess, f"{sv.save_path}-4")
+        for _ in range(3):
+            sess.run(model.train_op)
+    (log,) = read_run_logs(str(tmp_path))
+    assert steps(log.scalars["loss"]) == [2, 4, 6]
+    assert [(s.start_step, s.last_step, s.stopped) for s in log.sessions] == [(0, 8, True)]
 
 
 def test_checkpoints_are_listed_with_their_size_while_they_exist(tmp_path):
