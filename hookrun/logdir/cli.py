@@ -266,10 +266,8 @@ def _scalars(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    try:
-        from hookrun.logdir.report import report
-    except ImportError as error:
-        raise _CommandError(f"{error}: the report needs `pip install hookrun[report]`") from error
+    from hookrun.logdir.report import report
+
     path = options.output or os.path.join(options.logdir, "report.html")
     report(options.logdir, path)
     if options.json:

@@ -4,45 +4,24 @@ from __future__ import annotations
 
 import html
 import importlib.resources
-import io
+import itertools
 import math
 import os
 import string
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-import matplotlib
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
 from hookrun.logdir import units
+from hookrun.logdir.drawing import Curve, drawn
 from hookrun.logdir.run_log import Checkpoint, Point, RunLog, Session, read_run_logs
 from hookrun.runtime.subscriptions import HOOK_TIMES
 
 __all__ = ["report"]
 
-_INK = "#010203"
-"""Drawn with, and replaced by the page's own colour of text."""
-
 _COLORS = ["#3b7dd8", "#e0752d", "#2a9d6f", "#c2488f", "#8a63d2", "#b8860b", "#3aa6b9", "#d1495b"]
 
 _MOST_POINTS = 600
 """What a curve is thinned out to: more cannot be told apart on the page."""
-
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "hookrun",
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.formatter.useoffset": False,
-}
 
 _PAGE = string.Template(
     importlib.resources.files("hookrun.logdir").joinpath("report.html").read_text("utf-8")
@@ -141,32 +120,12 @@ def _figure(tag: str, logs: Sequence[RunLog]) -> str:
 
 
 def _drawn(tag: str, logs: Sequence[RunLog]) -> str:
-    """A drawing of the curves of a tag, as SVG."""
-    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=(5.2, 2.7), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        axes.grid(axis="y", color=_INK, alpha=0.12, linewidth=0.8)
-        for index, log in enumerate(logs):
-            points = _thinned(log.scalars[tag])
-            steps, values = [point.step for point in points], [point.value for point in points]
-            marker = "o" if len(points) <= 30 else ""
-            color = _COLORS[index % len(_COLORS)]
-            axes.plot(steps, values, color=color, linewidth=1.4, marker=marker, markersize=3)
-            for session in log.sessions[1:]:
-                axes.axvline(session.start_step, color=_INK, alpha=0.45, linewidth=0.9, linestyle=":")
-        low, high = axes.get_xlim()
-        saved = [c.step for log in logs for c in log.checkpoints if low <= c.step <= high]
-        axis = axes.get_xaxis_transform()
-        axes.plot(saved, [0] * len(saved), "|", color=_INK, alpha=0.6, markersize=7, transform=axis)
-        axes.set_xlim(low, high)
-        axes.locator_params(axis="x", integer=True, nbins=6)
-        axes.margins(y=0.08)
-        svg = io.StringIO()
-        metadata: dict[str, Any] = {"Date": None, "Creator": None}
-        figure.savefig(svg, format="svg", transparent=True, metadata=metadata)
-    drawing = svg.getvalue()
-    return drawing[drawing.index("<svg") :].replace(_INK, "currentColor")
+    curves = [
+        Curve([(point.step, point.value) for point in _thinned(log.scalars[tag])], color)
+        for log, color in zip(logs, itertools.cycle(_COLORS), strict=False)
+    ]
+    restarts = [session.start_step for log in logs for session in log.sessions[1:]]
+    return drawn(curves, dotted=restarts, ticks=[saved.step for log in logs for saved in log.checkpoints])
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:

@@ -62,13 +62,6 @@ def test_what_cannot_be_read_is_an_error_that_names_it(tmp_path, capsys):
     assert capsys.readouterr().err == f"hookrun: There are no event files in '{tmp_path / 'nowhere'}'\n"
 
 
-def test_report_without_its_library_says_what_to_install(logdir, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "hookrun.logdir.report", raising=False)
-    assert main(["report", str(logdir)]) == 2
-    assert "pip install hookrun[report]" in capsys.readouterr().err
-
-
 class Counter(hooks.Hook):
     """Reports a metric at each tenth step, and remembers the last one."""
 
