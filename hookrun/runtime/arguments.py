@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from hookrun.writers.paths import is_local, local_path
+from hookrun.paths import is_local, local_path
 
 __all__ = ["absolute_logdir", "check_secs", "check_steps", "check_summary", "make_logdir"]
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, SupportsInt
 
+from hookrun.paths import is_local, local_path
 from hookrun.writers.event_queue import EventQueue, Record
 from hookrun.writers.event_writer import EventWriter
-from hookrun.writers.paths import is_local, local_path
 from hookrun.writers.record_file import check_url
 from hookrun.writers.vocabulary import Vocabulary
 
@@ -127,6 +127,7 @@ class EventFileWriter(EventWriter):
         super().add_session_log(session_log, global_step)
         if session_log.status == session_log.START:
             with self._queue.lock:
+                self._run_metadata_tags.clear()  # those of steps that are made again
                 self._start = (session_log, global_step)
                 for writer in self._beneath.values():
                     writer.add_session_log(session_log, global_step)

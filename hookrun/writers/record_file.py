@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 from tensorboardX import record_writer
 
-from hookrun.writers.paths import is_local
+from hookrun.paths import is_local
 
 __all__ = ["EventFile", "check_url", "make_directory"]
 

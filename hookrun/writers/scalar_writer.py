@@ -12,7 +12,7 @@ from typing import Any, SupportsInt, TextIO
 
 import tensorflow as tf
 
-from hookrun.writers.paths import is_local, local_path
+from hookrun.paths import is_local, local_path
 
 __all__ = ["ScalarWriter", "TextFileWriter"]
 
