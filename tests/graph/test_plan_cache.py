@@ -15,7 +15,8 @@ KEPT = 10
 @pytest.fixture
 def room(monkeypatch):
     """For `KEPT` plans with executors of their own."""
-    monkeypatch.setattr(plan_cache, "_ROOM", KEPT * (plan_cache._EXECUTOR_WEIGHT + 30))
+    monkeypatch.setattr(plan_cache, "_EXECUTOR_WEIGHT", 400)
+    monkeypatch.setattr(plan_cache, "_ROOM", KEPT * (400 + 30))
 
 
 @pytest.fixture

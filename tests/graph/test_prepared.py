@@ -219,7 +219,7 @@ def test_fetch_lists_built_afresh_hit_the_prepared_run_and_nothing_grows(ops, se
     for _ in range(100):
         sess.run([ops.constant, ops.nothing])
     assert len(plans) == 1
-    monkeypatch.setattr(plan_cache, "_ROOM", 20_000)
+    monkeypatch.setattr(plan_cache, "_ROOM", 6_000)
     for i in range(100):
         sess.run([ops.constant] * (i + 1))
     assert 1 < len(plans) <= 50
