@@ -32,6 +32,7 @@ class Plan:
         fetches: Any,
         feeds: list[Any],
         can_prepare: bool,
+        owns_executor: bool,
         inline: InlineChoice,
     ) -> None:
         elements = [graph.as_graph_element(leaf) for leaf in leaves_of(fetches)]
@@ -46,7 +47,11 @@ class Plan:
         self._all_step_ops = all_step_ops
         self._variants: dict[tuple[Subscription, ...], Variant] = {}
         self._can_prepare = can_prepare and tf_internals.can_prepare
-        self.plain = Variant(self._fetches, None, (), self._can_prepare)
+        self.owns_executor = owns_executor and self._can_prepare
+        """True where its prepared runs are compiled for it, and freed with it."""
+        self.size = 20 + len(elements) + len(self._fed)
+        """What it takes of memory, in some unit."""
+        self.plain = self._make_variant(None, ())
         self.inline = inline
         self.latest: tuple[Any, Variant] = (None, self.plain)
         """The riders and the variant of the run before."""
@@ -62,9 +67,12 @@ class Plan:
             fed = [rider for rider in riders if self._can_carry(rider)]
             if len(self._variants) >= _VARIANTS:
                 self._variants.clear()
-            variant = self._variants[riders] = Variant(self._fetches, self._reads, fed, self._can_prepare)
+            variant = self._variants[riders] = self._make_variant(self._reads, fed)
         self.latest = (riders, variant)
         return variant
+
+    def _make_variant(self, reads: list[Any] | None, riders: Sequence[Subscription]) -> Variant:
+        return Variant(self._fetches, reads, riders, self._can_prepare, self.owns_executor)
 
     def _can_carry(self, rider: Subscription) -> bool:
         elements = [self._graph.as_graph_element(leaf) for leaf in leaves_of(rider.fetches)]
@@ -78,7 +86,12 @@ class Variant:
     """A run together with what rides in it."""
 
     def __init__(
-        self, fetches: Any, reads: list[Any] | None, riders: Sequence[Subscription], can_prepare: bool
+        self,
+        fetches: Any,
+        reads: list[Any] | None,
+        riders: Sequence[Subscription],
+        can_prepare: bool,
+        owns_executor: bool,
     ) -> None:
         groups: dict[int, list[Subscription]] = {}
         for rider in riders:  # those that fetch the same tensor share its value; containers can be changed
@@ -96,6 +109,7 @@ class Variant:
         """For these listeners, the calls after this run, and whether some get no values."""
         self.run: PreparedRun | None = None
         self._tried = not can_prepare
+        self._owns_executor = owns_executor
 
     def resolve_calls(self, listeners: Listeners) -> tuple[Listeners, list[signals.Call], bool]:
         """The `calls` for those who hear of it from now on. The index of a call without values is -1."""
@@ -112,7 +126,7 @@ class Variant:
         if not self._tried:
             # Where it cannot be, Session.run says what is wrong.
             with contextlib.suppress(NotPreparable, KeyError, TypeError, ValueError):
-                self.run = PreparedRun(session, *self.parts, feed_dict or ())
+                self.run = PreparedRun(session, *self.parts, feed_dict or (), self._owns_executor)
             self._tried = True
         return self.run
 

@@ -44,6 +44,8 @@ class PreparedRun:
       reads: A read of the global step, or a list of them.
       riders: The list of what hooks fetch, each in a structure of its own.
       feed_keys: The keys of the feed dictionaries that the run will be called with.
+      owns_executor: False to have it run by what TensorFlow compiles once for all runs that are the same,
+        and keeps.
 
     Raises:
       NotPreparable: If TensorFlow's internals are not available, or a fetch or feed is of a kind that
@@ -52,7 +54,13 @@ class PreparedRun:
     """
 
     def __init__(
-        self, session: Any, fetches: Any, reads: Any, riders: list[Any], feed_keys: Iterable[Any]
+        self,
+        session: Any,
+        fetches: Any,
+        reads: Any,
+        riders: list[Any],
+        feed_keys: Iterable[Any],
+        owns_executor: bool = True,
     ) -> None:
         parts = (fetches, reads, riders)
         handlers = [tf_internals.fetch_handler(session.graph, part) for part in parts]
@@ -77,7 +85,7 @@ class PreparedRun:
         if not tensors and not targets:
             raise NotPreparable
         self._build_results, self._build_reads, self._build_values = builders
-        self._raw_run = tf_internals.raw_run(session, keys, tensors, list(targets))
+        self._raw_run = tf_internals.raw_run(session, keys, tensors, list(targets), owns_executor)
 
     def run(self, feed_dict: Mapping[Any, Any] | None, inline: bool = False) -> Ran:
         """Run, and return the results of the fetches, of the reads and of the riders.

@@ -62,14 +62,21 @@ def fetch_handler(graph: tf.Graph, fetches: Any) -> Any:
     return _FetchHandler(graph, fetches, {})
 
 
-def raw_run(session: Any, feeds: Sequence[Any], tensors: Sequence[Any], targets: Sequence[Any]) -> RawRun:
+def raw_run(
+    session: Any,
+    feeds: Sequence[Any],
+    tensors: Sequence[Any],
+    targets: Sequence[Any],
+    owns_executor: bool = True,
+) -> RawRun:
     """A function that runs `tensors` and `targets` with nothing left to prepare.
 
     It takes the arrays that are fed to the tensors in `feeds`, and whether to run on the calling thread
-    alone, and returns the values of `tensors`. Errors are those of `Session.run`.
+    alone, and returns the values of `tensors`. Errors are those of `Session.run`. Without an executor of its
+    own it runs by the one that TensorFlow makes for `Session.run`, and keeps until the session is closed.
     """
     session._extend_graph()
-    if not session.sess_str and all(map(_is_number, tensors)):
+    if owns_executor and not session.sess_str and all(map(_is_number, tensors)):
         return _callable_run(session, feeds, tensors, targets)
     return _session_run(session, feeds, tensors, targets)
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from hookrun import signals
+from hookrun.graph.plan_cache import PlanCache
 from hookrun.graph.plans import Listeners, NotCacheable, Plan, Variant, is_quick, key_of
 from hookrun.graph.prepared import InlineChoice, InlineSteps
 from hookrun.graph.run_hooks import RunHooks
@@ -21,9 +22,6 @@ from hookrun.runtime.runtime import Runtime
 from hookrun.runtime.told import IMMUTABLE, ToldStep, read_only
 
 __all__ = ["TrainingSteps", "as_int"]
-
-_PLANS = 256
-"""The number of distinct runs that are remembered."""
 
 _SETTLED_EVERY = 1000
 """The number of steps after which the time of hooks is added up."""
@@ -54,8 +52,8 @@ class TrainingSteps:
         """False for a session with a `run` of its own, which every run passes through."""
         self._step_ops = step_ops
         self._lock = threading.Lock()
-        self._plans: dict[Any, Plan] = {}
-        self._quick_plans: dict[Any, Plan] = {}
+        self._plans = PlanCache()
+        self._quick_plans = self._plans.quick
         self.listening: tuple[object, Listeners | None] = (None, None)
         """Those who heard of training steps, and the `state` that `signals.step` had when they did."""
         self.last_step = 0
@@ -76,9 +74,7 @@ class TrainingSteps:
     def forget(self) -> None:
         """Let go of the prepared runs, which hold the session, and prepare no more: it is closed."""
         self.can_prepare = False
-        with self._lock:
-            self._plans.clear()
-            self._quick_plans.clear()
+        self._plans.clear()
 
     def expected_step(self) -> int:
         """The number that the next training step will most likely have."""
@@ -161,25 +157,20 @@ class TrainingSteps:
         try:
             key = (key_of(fetches), tuple(map(key_of, feed_dict)) if feed_dict else None)
         except NotCacheable:
-            return self._make_plan(fetches, feed_dict, cacheable=False)
+            return self._make_plan(fetches, feed_dict, can_prepare=False)
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._make_plan(fetches, feed_dict, cacheable=True)
+            plan = self._make_plan(fetches, feed_dict, self.can_prepare, not self._plans.returns(key))
             if plan is not None:
-                with self._lock:
-                    if len(self._plans) >= _PLANS:
-                        del self._plans[next(iter(self._plans))]
-                        self._quick_plans.clear()
-                    self._plans[key] = plan
-        if plan is not None and is_quick(fetches, feed_dict):
-            self._quick_plans[quick_key] = plan
+                self._plans.add(key, quick_key if is_quick(fetches, feed_dict) else None, plan)
         return plan
 
-    def _make_plan(self, fetches: Any, feed_dict: Any, cacheable: bool) -> Plan | None:
+    def _make_plan(
+        self, fetches: Any, feed_dict: Any, can_prepare: bool, owns_executor: bool = False
+    ) -> Plan | None:
+        graph, feeds, inline = self._graph, list(feed_dict or ()), InlineChoice(self._inline_steps)
         try:
-            feeds, inline = list(feed_dict or ()), InlineChoice(self._inline_steps)
-            can_prepare = cacheable and self.can_prepare
-            return Plan(self._graph, self._step_ops, fetches, feeds, can_prepare, inline)
+            return Plan(graph, self._step_ops, fetches, feeds, can_prepare, owns_executor, inline)
         except (KeyError, TypeError, ValueError):  # Session.run says what is wrong
             return None
 

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from hookrun.numeric import checked_int, checked_number
 from hookrun.paths import is_local, local_path
+from hookrun.writers.record_file import make_directory
 
 __all__ = ["absolute_logdir", "check_secs", "check_steps", "check_summary", "check_summary_op", "make_logdir"]
 
@@ -76,7 +77,7 @@ def make_logdir(logdir: str) -> None:
       tf.errors.OpError: The same, of a URL.
     """
     if not is_local(logdir):
-        tf.io.gfile.makedirs(logdir)
+        make_directory(logdir)
         return
     try:
         os.makedirs(logdir, exist_ok=True)

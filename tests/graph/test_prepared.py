@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import hookrun
 from hookrun import signals
-from hookrun.graph import tf_internals, training_steps
+from hookrun.graph import plan_cache, tf_internals
 from hookrun.graph.prepared import InlineChoice, NotPreparable, PreparedRun
 
 v1 = tf.compat.v1
@@ -214,15 +214,16 @@ def test_a_fetched_variable_does_not_change_while_training_goes_on(model):
     assert held.tolist() == copy.tolist()
 
 
-def test_fetch_lists_built_afresh_hit_the_prepared_run_and_nothing_grows(ops, sess):
+def test_fetch_lists_built_afresh_hit_the_prepared_run_and_nothing_grows(ops, sess, monkeypatch):
     plans = sess._training_steps._plans
     known = len(plans)
     for _ in range(100):
         sess.run([ops.constant, ops.nothing])
     assert len(plans) == known + 1
-    for i in range(2 * training_steps._PLANS):
+    monkeypatch.setattr(plan_cache, "_ROOM", 6_000)
+    for i in range(100):
         sess.run([ops.constant] * (i + 1))
-    assert len(plans) <= training_steps._PLANS
+    assert 1 < len(plans) <= 50
 
 
 def test_several_threads_share_a_prepared_run(ops, sess):
@@ -246,7 +247,7 @@ def test_a_session_that_was_closed_is_let_go(model):
     sv = hookrun.Supervisor()
     with sv.managed_session() as sess:
         sess.run(model.train_op)
-    assert sess._training_steps._plans == {}
+    assert len(sess._training_steps._plans) == 0
 
 
 def test_hooks_that_fetch_the_same_tensor_share_it(model):
