@@ -174,6 +174,13 @@ def test_coming_from_tensorflow_tells_of_every_call(names):
     assert set(names) - set(re.findall(r"\w+", " ".join(rows))) == set()
 
 
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/internals.md"])
+def test_the_files_that_a_page_names_are_there(name):
+    named = re.findall(r"`((?:\w+/)*[a-z_]+\.(?:py|md))`", (ROOT / name).read_text(encoding="utf-8"))
+    missing = [file for file in named if not any([(ROOT / file).exists(), *ROOT.glob(f"hookrun/**/{file}")])]
+    assert named and missing == []
+
+
 def test_the_reference_has_every_public_name():
     entries = set(re.findall(r"^::: (\S+)$", PAGES["reference.md"], re.MULTILINE))
     assert set(NAMES) - entries == set()
