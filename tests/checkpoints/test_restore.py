@@ -112,8 +112,8 @@ class TestDamage:
         before = contents(logdir)
         assert resume(logdir) == (9, "model.ckpt-9")
         assert contents(logdir) == before
-        assert [r.levelname for r in caplog.records if "is passed over" in r.message] == ["WARNING"]
-        assert f"{logdir}/model.ckpt-10 is passed over: " in caplog.text
+        assert [r.levelname for r in caplog.records if "is skipped" in r.message] == ["WARNING"]
+        assert f"{logdir}/model.ckpt-10 is skipped: " in caplog.text
         assert f"model.ckpt-10{suffix[:5]}" in caplog.text
 
     def test_a_flip_of_any_byte_is_noticed(self, logdir):
@@ -207,7 +207,7 @@ class TestStateFile:
     def test_one_that_was_edited_to_an_older_step_is_obeyed(self, logdir, caplog):
         (logdir / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-9"\n')
         assert resume(logdir) == (9, "model.ckpt-9")
-        assert f"{logdir}/model.ckpt-10 is passed over" in caplog.text
+        assert f"{logdir}/model.ckpt-10 is skipped" in caplog.text
         (logdir / f"model.ckpt-9{INDEX}").unlink()
         assert resume(logdir) == (2, "model.ckpt-2")
         (logdir / f"model.ckpt-2{INDEX}").unlink()
