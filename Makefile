@@ -17,7 +17,7 @@ train: $(VENV)/examples.installed
 	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python examples/digits.py $(ARGS)
 
 test: $(VENV)/test.installed
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-long: $(VENV)/test.installed
 	@$(BIN)/python -m pytest -m long $(ARGS)

@@ -1,7 +1,8 @@
-"""Train a small Keras model on scikit-learn's handwritten digits, in a loop of TensorFlow 2, under hookrun.Loop.
+"""Train a small Keras model on scikit-learn's handwritten digits, in a loop of TensorFlow 2, under
+hookrun.Loop.
 
-Run it twice: `python examples/digits_tf2.py` trains up to step 2000, and `--steps 4000` resumes there. Kill it while
-it trains: the next run ends with the same weights as one that was not killed.
+Run it twice: `python examples/digits_tf2.py` trains up to step 2000, and `--steps 4000` resumes there. Kill
+it while it trains: the next run ends with the same weights as one that was not killed.
 """
 
 import argparse
@@ -66,7 +67,8 @@ def train(logdir, steps, batch_size):
     @loop.on(signals.step, every_steps=200, fetches={"loss": "loss"})
     def report(loop, event):
         loop.report_metrics({"accuracy": accuracy()})
-        print(f"step {event.global_step}: loss {event.values['loss']:.4f}, accuracy {loop.metrics['accuracy']:.4f}")
+        loss, step = event.values["loss"], event.global_step
+        print(f"step {step}: loss {loss:.4f}, accuracy {loop.metrics['accuracy']:.4f}")
 
     with loop:
         if loop.global_step > 0:
@@ -85,7 +87,8 @@ def main():
 
     accuracy, model = train(args.logdir, args.steps, args.batch_size)
     print(f"accuracy on held-out digits: {accuracy:.4f}")
-    print(f"sum of the weights: {sum(float(tf.reduce_sum(variable)) for variable in model.trainable_variables)!r}")
+    weights = sum(float(tf.reduce_sum(variable)) for variable in model.trainable_variables)
+    print(f"sum of the weights: {weights!r}")
     print(f"\nto see the curves: tensorboard --logdir {args.logdir}")
 
     if accuracy <= REQUIRED_ACCURACY:

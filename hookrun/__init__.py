@@ -1,4 +1,4 @@
-"""hookrun: an event-driven hook runtime for TensorFlow graph training.
+"""hookrun: an event-driven hook runtime for training with TensorFlow.
 
 `Supervisor` takes the place of `tf.compat.v1.train.Supervisor`. Inside it is a bus: what it does besides
 the training step, and what you add, are hooks subscribed to signals:
@@ -23,9 +23,10 @@ with tf.Graph().as_default():
 
 | to | see |
 | --- | --- |
-| train | `Supervisor` |
+| train a v1 graph | `Supervisor` |
+| train in a TensorFlow 2 loop | `Loop` |
 | add a service that is there | `hooks`, which lists them |
-| write one | `hooks.Hook`, the contract |
+| write one | `hooks.Hook`, the contract; `Runtime`, what it is given |
 | be told when something happens | `signals`, and `Supervisor.on` |
 | know what a receiver is told | `events` |
 | say at which steps | `triggers` |
@@ -46,11 +47,15 @@ from hookrun.logs import log_to_console
 
 if TYPE_CHECKING:
     from hookrun import cluster, events, hooks, signals, testing, triggers, writers
+    from hookrun.eager.loop import Loop
     from hookrun.graph.monitored import as_session_run_hook
     from hookrun.graph.recovery import SessionLostError
     from hookrun.graph.supervisor import Supervisor
+    from hookrun.runtime.runtime import Runtime
 
 __all__ = [
+    "Loop",
+    "Runtime",
     "SessionLostError",
     "Supervisor",
     "as_session_run_hook",
@@ -68,6 +73,8 @@ __version__ = "0.1.0"
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package's
     _HOMES = {
+        "Loop": "eager.loop",
+        "Runtime": "runtime.runtime",
         "SessionLostError": "graph.recovery",
         "Supervisor": "graph.supervisor",
         "as_session_run_hook": "graph.monitored",

@@ -36,7 +36,7 @@ from typing import Any
 import tensorflow as tf
 
 from hookrun import events
-from hookrun.graph.session_maker import target_of
+from hookrun.graph.tasks import target_of
 from hookrun.numeric import python_number
 from hookrun.runtime.arguments import check_secs
 from hookrun.runtime.hook import Hook

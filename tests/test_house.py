@@ -1,4 +1,4 @@
-"""Who may know whom: the imports of hookrun, those for types included, run one way, and no files stand in a circle."""
+"""Who may know whom: imports, those for types included, run one way, and no files stand in a circle."""
 
 from __future__ import annotations
 

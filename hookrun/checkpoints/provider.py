@@ -61,5 +61,6 @@ class SnapshotProvider(Protocol):
 
     @property
     def version(self) -> int | None:
-        """Another number whenever the model may have been written since the session began at 0; None where that
+        """Another number whenever the model may have been written since the session began at 0; None where
+        that
         is not known."""

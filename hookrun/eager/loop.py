@@ -7,29 +7,21 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 import tensorflow as tf
 
 from hookrun import events, signals
-from hookrun.checkpoints import restore
-from hookrun.checkpoints.directory import undo_interrupted_save
 from hookrun.eager.data import Batches, DataPositions
-from hookrun.eager.restoring import restore_checkpoint, step_of
+from hookrun.eager.loop_runtime import LoopRuntime
 from hookrun.eager.several_steps import CallsOfSteps
-from hookrun.eager.snapshots import LoopProvider, Snapshots
-from hookrun.eager.summaries import LoopSummaries
 from hookrun.eager.training_step import LoopSession, StepFunction, StepInBlock
-from hookrun.eager.values import StepValues, check_fetches
-from hookrun.hooks import CheckpointHook, StepCounterHook, SummaryHook
-from hookrun.runtime.arguments import check_secs, check_steps, make_logdir
+from hookrun.runtime.arguments import check_secs, check_steps
 from hookrun.runtime.hook import Hook
-from hookrun.runtime.runtime import Runtime
 from hookrun.runtime.session import Ending
-from hookrun.runtime.subscriber import Subscriber, checked_hooks, overrides
+from hookrun.runtime.subscriber import checked_hooks
 from hookrun.runtime.timers import start_loop
 
 __all__ = ["Loop"]
@@ -40,13 +32,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _END_OF_DATA = (StopIteration, tf.errors.OutOfRangeError)
 
-_OF_GRAPHS = ("setup_graph", "before_run", "after_run")
 
-GLOBAL_STEP_KEY = "hookrun/global_step"
-"""The name under which a checkpoint holds the global step."""
-
-
-class Loop(Runtime):
+class Loop(LoopRuntime):
     """Hooks, checkpoints and summaries in a training loop of your own, in TensorFlow 2.
 
     ```python
@@ -64,9 +51,9 @@ class Loop(Runtime):
             train_step(x, y)
     ```
 
-    The block begins with what the newest intact checkpoint in `logdir` holds, and saves its last step at the end.
-    It may be entered again, and goes on then. Its signals, hooks, checkpoints and event files are those of
-    `hookrun.Supervisor`.
+    The block begins with what the newest intact checkpoint in `logdir` holds, and saves its last step at the
+    end. It may be entered again, and goes on then. Its signals, hooks, checkpoints and event files are those
+    of `hookrun.Supervisor`.
 
     Args:
       checkpoint: A `tf.train.Checkpoint` of all that the training changes: the model, the optimizer, metrics,
@@ -75,15 +62,14 @@ class Loop(Runtime):
       logdir: Directory of the checkpoints and event files; made if missing. Chief only.
       hooks: Instances of `hookrun.hooks.Hook`, subscribed in this order. A standard hook among them takes the
         place of the default one.
-      save_model_secs: Seconds between checkpoints; 0 for none.
-      save_model_steps: Training steps between checkpoints, besides `save_model_secs`; 0 or None for none.
-      save_summaries_secs: Seconds between summaries; 0 for none.
-      save_summaries_steps: Training steps between summaries, besides `save_summaries_secs`; 0 or None for none.
-      checkpoint_basename: The base name of the checkpoints.
+      save_model_secs: Seconds between checkpoints; 0 for none. save_model_steps: Training steps between
+      checkpoints, besides `save_model_secs`; 0 or None for none. save_summaries_secs: Seconds between
+      summaries; 0 for none. save_summaries_steps: Training steps between summaries, besides
+      `save_summaries_secs`; 0 or None for none. checkpoint_basename: The base name of the checkpoints.
       summary_writer: What the events are written with; None to write none. Defaults to a
         `hookrun.writers.EventFileWriter` in `logdir`.
-      stop_grace_secs: Seconds that running threads are given to stop.
-      global_step: An integer variable, such as `optimizer.iterations`, that is read at the beginning of the block
+      stop_grace_secs: Seconds that running threads are given to stop. global_step: An integer variable, such
+      as `optimizer.iterations`, that is read at the beginning of the block
         and assigned before each save. None where the loop alone counts.
       is_chief: True for the task that saves and writes summaries.
 
@@ -117,6 +103,8 @@ class Loop(Runtime):
         if checkpoint is not None and not isinstance(checkpoint, tf.train.Checkpoint):
             raise TypeError(f"checkpoint must be a tf.train.Checkpoint or None, not {checkpoint!r}")
         super().__init__(
+            checkpoint,
+            global_step,
             is_chief=is_chief,
             logdir=logdir,
             checkpoint_basename=checkpoint_basename,
@@ -126,37 +114,24 @@ class Loop(Runtime):
             save_model_steps=save_model_steps,
             stop_grace_secs=stop_grace_secs,
         )
-        self._checkpoint = checkpoint
-        self._snapshots = None if checkpoint is None else Snapshots(checkpoint)
-        self._step_variable = _checked_step_variable(global_step)
-        self._steps = LoopSession(self, 0)
         given = checked_hooks(hooks)
         self._open_event_log(summary_writer, _is_default(summary_writer))
         for hook in (*given, *self._default_hooks(given)):
             self._subscribe(hook)
 
-    @property
-    def global_step(self) -> int:
-        """The number of training steps made so far, those before a restart included."""
-        return self._steps.last_step
-
-    def read_global_step(self, sess: Any) -> int | None:
-        """The number of training steps made so far in a session."""
-        return int(sess.last_step)
-
     def training_step(self, function: _Function) -> _Function:
         """Make each call of `function` a training step. A decorator, above `@tf.function`.
 
-        After each call `signals.step` is sent, on the thread that made it, with what `function` returned. A key
-        that a hook fetches is looked up in it: in nested dictionaries, named tuples and dataclasses; a single
-        number is called ``loss``.
+        After each call `signals.step` is sent, on the thread that made it, with what `function` returned. A
+        key that a hook fetches is looked up in it: in nested dictionaries, named tuples and dataclasses; a
+        single number is called ``loss``.
 
         Args:
           function: A `tf.function`, or any other callable, such as a model's `train_on_batch`.
 
         Returns:
-          A callable with the name, signature and attributes of `function`. Called outside of the ``with`` block
-          of the loop, it raises a `RuntimeError`; after an error in a hook or service, that error.
+          A callable with the name, signature and attributes of `function`. Called outside of the ``with``
+          block of the loop, it raises a `RuntimeError`; after an error in a hook or service, that error.
 
         Raises:
           TypeError: If `function` is not callable.
@@ -195,9 +170,9 @@ class Loop(Runtime):
                 train_step(x, y)
         ```
 
-        They end at the end of the data, and when the training is to stop. A run that was restored goes on with
-        the first batch that no step was made with. Where a program asks for batches several times, as in each
-        epoch, it goes on in the same place of the same order.
+        They end at the end of the data, and when the training is to stop. A run that was restored goes on
+        with the first batch that no step was made with. Where a program asks for batches several times, as in
+        each epoch, it goes on in the same place of the same order.
 
         Args:
           dataset: A `tf.data.Dataset` whose iterator can be saved: not one with a `from_generator` or
@@ -227,11 +202,11 @@ class Loop(Runtime):
 
         Called outside of the ``with`` block of the loop, it enters it itself.
 
-        With `steps_per_call`, several steps are made in one call of a `tf.function`, with the iterator inside, up
-        to the next step at which a hook is due: schedules by steps stay exact, and a hook that is due at every
-        step is told of every step. Schedules by seconds, timers and stops are met within about 0.2 s: fewer steps
-        are made in a call where they take long. Where steps cannot be made so, they are made one by one, which is
-        logged.
+        With `steps_per_call`, several steps are made in one call of a `tf.function`, with the iterator
+        inside, up to the next step at which a hook is due: schedules by steps stay exact, and a hook that is
+        due at every step is told of every step. Schedules by seconds, timers and stops are met within about
+        0.2 s: fewer steps are made in a call where they take long. Where steps cannot be made so, they are
+        made one by one, which is logged.
 
         Args:
           step_fn: Called with the elements of a batch where it is a tuple, or else with the batch. What
@@ -286,8 +261,6 @@ class Loop(Runtime):
         call = functools.partial(target, *args, **kwargs)
         return start_loop(self._coord, interval_secs, call, signals.receiver_name(target), self.context)
 
-    # A session begins.
-
     def __enter__(self) -> Loop:
         if self._session is not None:
             raise RuntimeError("This loop is running already: its with block is entered once at a time")
@@ -303,92 +276,6 @@ class Loop(Runtime):
         if self._is_chief and self._logdir is not None:
             self._start_services()
         return self
-
-    def _restored(self) -> tuple[str | None, int]:
-        """Restore the newest intact checkpoint; return its prefix, or None without one, and the step."""
-        prefix = None
-        if self._checkpoint is not None and self._save_path is not None:
-            undo_interrupted_save(self._save_path)
-            prefix = restore.newest_intact(self._save_path)
-        if prefix is not None:
-            restore_checkpoint(self._checkpoint, prefix)
-            return prefix, step_of(prefix, GLOBAL_STEP_KEY, self._step_variable)
-        return None, self.global_step if self._step_variable is None else int(self._step_variable.numpy())
-
-    def _running_session(self, what: str) -> LoopSession:
-        if self._session is None:
-            raise RuntimeError(f"{what} is a training step: it is called inside of `with loop:` alone")
-        session: LoopSession = self._session
-        return session
-
-    def between_steps(self, timeout_secs: float | None = None) -> AbstractContextManager[bool]:
-        """As `Runtime.between_steps`. On another thread than that of the training, the block begins when a step
-        has ended, before the training takes its next batch: the position in the data is that of the step."""
-        return self._after_a_step(timeout_secs)
-
-    @contextlib.contextmanager
-    def _after_a_step(self, timeout_secs: float | None) -> Iterator[bool]:
-        session = self._session
-        waiting = contextlib.nullcontext() if session is None else session.after_a_step(timeout_secs)
-        with waiting, self._gate.alone(timeout_secs) as in_time:
-            yield in_time
-
-    def values_of(self, sess: Any, fetches: Any, feed_dict: Any = None) -> Any:
-        """The values of variables, reported metrics, and structures of these; nothing is fed."""
-        return StepValues(None, lambda: self.metrics).of(fetches)
-
-    def summaries(self, summary_op: Any) -> LoopSummaries:
-        """The numbers among the results of the steps; there is no summary op in a loop."""
-        return LoopSummaries()
-
-    def snapshot_provider(self, session: Any, background: bool) -> LoopProvider:
-        """What the checkpoint holds, with the global step and the positions in the data."""
-        assert self._snapshots is not None
-        return LoopProvider(self._snapshots, self._saved_besides, background)
-
-    def _saved_besides(self) -> dict[str, Any]:
-        step = self.global_step
-        if self._step_variable is not None:
-            self._step_variable.assign(step)
-        return {GLOBAL_STEP_KEY: tf.constant(step, tf.int64), **self._data.tensors()}
-
-    def _subscribe(self, hook: Subscriber) -> None:
-        wrong = [method for method in _OF_GRAPHS if overrides(hook, method)]
-        wrong += ["on_unfed"] if hook.on_unfed != "stop" else []
-        if hook._only_in_graphs is not None or (wrong and not hook._fits_loops):
-            reason = (
-                hook._only_in_graphs or f"{' and '.join(wrong)} belong to graphs, and would never be called"
-            )
-            raise TypeError(f"{hook.name} cannot be used in a Loop: {reason}")
-        if self._is_chief and isinstance(hook, CheckpointHook):
-            if self._snapshots is None or self._logdir is None:
-                raise ValueError(
-                    f"{hook.name} needs a `checkpoint` and a `logdir`, and the Loop has not both"
-                )
-            make_logdir(self._logdir)
-        self._check_fetches(hook.name, hook._own_fetches)
-        super()._subscribe(hook)
-
-    def _check_fetches(self, name: str, fetches: Any) -> None:
-        check_fetches(name, fetches)
-
-    def _default_hooks(self, given: Sequence[Hook]) -> Iterator[Hook]:
-        """The standard services that the arguments ask for, without those that `given` replaces."""
-        services = self._is_chief and self._logdir is not None
-        summaries = self.summary_writer is not None and (
-            self._save_summaries_secs or self._save_summaries_steps
-        )
-        checkpoints = self._checkpoint is not None and (self._save_model_secs or self._save_model_steps)
-        wanted: dict[type[Hook], Any] = {
-            SummaryHook: services and summaries,
-            StepCounterHook: services and summaries,
-            CheckpointHook: services and checkpoints,
-        }
-        for kind, is_wanted in wanted.items():
-            if is_wanted and not any(isinstance(hook, kind) for hook in given):
-                yield kind()
-
-    # A session ends.
 
     def __exit__(
         self,
@@ -406,23 +293,6 @@ class Loop(Runtime):
         self._end(ending)
         return isinstance(error, _END_OF_DATA)
 
-    def _close_session(self, ending: Ending) -> None:
-        if ending.to_close is not None:
-            ending.to_close.close()
-
 
 def _is_default(value: Any) -> bool:
     return isinstance(value, int) and value == Loop.USE_DEFAULT
-
-
-def _checked_step_variable(variable: Any) -> Any:
-    """The variable of the global step, of TensorFlow or of Keras; None without."""
-    if variable is None:
-        return None
-    if not hasattr(variable, "assign") or not hasattr(variable, "numpy"):
-        raise TypeError(f"global_step must be an integer variable or None, not {variable!r}")
-    if not tf.as_dtype(variable.dtype).is_integer:
-        raise TypeError(
-            f"global_step must be an integer variable, not of type {variable.dtype}: {variable!r}"
-        )
-    return variable

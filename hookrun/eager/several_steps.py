@@ -106,7 +106,8 @@ class SeveralSteps:
     """Runs a step function in a loop of the graph.
 
     Args:
-      function: The `tf.function` of one step, called with the elements of a batch. It has been called before: it
+      function: The `tf.function` of one step, called with the elements of a batch. It has been called before:
+      it
         makes no variables any more.
       iterator: The iterator of `tf.data`.
 

@@ -1,7 +1,7 @@
 """Snapshots: what a `tf.train.Checkpoint` holds, taken between two training steps and written later.
 
-The file is one that `tf.train.Checkpoint.write` could have written, of the same names and object graph. What is
-saved besides it, such as the global step, is in tensors of its own under ``hookrun/``, which TensorFlow's
+The file is one that `tf.train.Checkpoint.write` could have written, of the same names and object graph. What
+is saved besides it, such as the global step, is in tensors of its own under ``hookrun/``, which TensorFlow's
 loaders do not look at.
 """
 
@@ -32,10 +32,10 @@ _STATE = "_STATE"
 class Snapshots:
     """Takes snapshots of what `checkpoint` holds. For one thread at a time.
 
-    A variable is taken without a copy: its memory is shared until the next update, which goes to a new one. An
-    iterator of `tf.data` is copied with what it has buffered. The names are found once, and anew when an object
-    was added. A checkpoint that holds other things, such as a lookup table, is written as a whole between two
-    steps.
+    A variable is taken without a copy: its memory is shared until the next update, which goes to a new one.
+    An iterator of `tf.data` is copied with what it has buffered. The names are found once, and anew when an
+    object was added. A checkpoint that holds other things, such as a lookup table, is written as a whole
+    between two steps.
 
     Args:
       checkpoint: The `tf.train.Checkpoint`.

@@ -1,4 +1,5 @@
-"""Every name of TensorFlow's that eager training needs and that is not public API, in one place, each with what
+"""Every name of TensorFlow's that eager training needs and that is not public API, in one place, each with
+what
 is done without it."""
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class LoopSession:
 
     @contextlib.contextmanager
     def runs_checked(self, check: Callable[[bool], object]) -> Iterator[None]:
-        """There are no runs that could be checked: what is called in the block looks at `should_stop` itself."""
+        """There are no runs to check: what is called in the block looks at `should_stop` itself."""
         yield
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a receiver fetches of a step in TensorFlow 2: looked up in the step's results, and converted to numpy."""
+"""What a receiver fetches of a step in TensorFlow 2: found in the step's results, converted to numpy."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def check_fetches(name: str, fetches: Any) -> None:
         return
     else:
         raise TypeError(
-            f"{name} cannot fetch {fetches!r}: in a loop of TensorFlow 2, fetches are keys of the step's results, "
-            "variables, functions of the results, or structures of these"
+            f"{name} cannot fetch {fetches!r}: in a loop of TensorFlow 2, fetches are keys of the step's "
+            "results, variables, functions of the results, or structures of these"
         )
     for part in parts:
         check_fetches(name, part)
@@ -88,7 +88,7 @@ class StepValues:
 
 
 def parts_of(results: Any) -> list[tuple[str, Any]] | None:
-    """The parts of a dictionary, a named tuple or a dataclass by their keys; None for what is none of these."""
+    """The parts of a dictionary, a named tuple or a dataclass by their keys; None for anything else."""
     if isinstance(results, Mapping):
         return [(str(key), value) for key, value in results.items()]
     if isinstance(results, tuple) and hasattr(results, "_fields"):

@@ -218,8 +218,8 @@ class GraphRuntime(Runtime):
         super()._end(ending)
 
     def _join_threads(self, ending: Ending) -> None:
-        """Queue runners are not waited for long where closing the session ends them: one that is to be closed,
-        or that they alone keep from ending."""
+        """Queue runners are not waited for long where closing the session ends them: a session that is to be
+        closed, or that they alone keep from ending."""
         may_close = ending.to_close is None and not ending.ignore_live_threads and ending.raises
         may_close = may_close and self._waits_for_gradients(ending.session)
         if not ending.raises:  # the program's own are left to `stop`

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, NoReturn
 
 import tensorflow as tf
@@ -31,18 +30,16 @@ from hookrun.graph.recovery import (
 from hookrun.graph.restored_shapes import check_shapes
 from hookrun.graph.restoring import restore_newest
 from hookrun.graph.run_identity import CLOSE_SECS, RunMark, short_session
+from hookrun.graph.tasks import answering, target_of
 from hookrun.graph.training_steps import as_int
 
-__all__ = ["How", "Made", "SessionMaker", "step_of", "target_of"]
+__all__ = ["How", "Made", "SessionMaker", "step_of"]
 
 _logger = logging.getLogger(__name__)
 
 How = Literal["adopted", "restored", "initialized"]
 
-_CONNECT_SECS, _PROBES_SECS = 0.5, 0.7
 _NAMES_TOLD = 10
-_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-"""How a client of gRPC begins: with this, and settings that are empty."""
 _NOTHING_SILENT = "every known task answers"
 
 
@@ -357,8 +354,8 @@ class SessionMaker:
         if not self._remote:
             return ""
         tasks = dict(self._tasks())
-        answering = _answering(tasks.values())
-        silent = [f"{name} ({address})" for name, address in tasks.items() if address not in answering]
+        answer = answering(tasks.values())
+        silent = [f"{name} ({address})" for name, address in tasks.items() if address not in answer]
         return f"no answer from {', '.join(silent)}" if silent else ""
 
     def _tasks(self) -> Iterator[tuple[str, str]]:
@@ -377,60 +374,12 @@ class SessionMaker:
                     yield name, address
 
 
-def target_of(master: str) -> str:
-    """What a session connects to for a `master`: for "local" a server in this process, the same each time.
-
-    Args:
-      master: A master as for `Supervisor.managed_session`.
-
-    Returns:
-      The target of a `tf.compat.v1.Session`; for anything but "local", `master` itself.
-    """
-    return _local_server().target if master == "local" else master
-
-
-@functools.cache
-def _local_server() -> Any:
-    return tf.distribute.Server.create_local_server()
-
-
 def step_of(checkpoint: str, global_step: Any) -> int:
     """The global step that a checkpoint holds."""
     suffix = checkpoint.rpartition("-")[2]
     if suffix.isdecimal():
         return int(suffix)
     return as_int(tf.train.load_variable(checkpoint, global_step.op.name))
-
-
-def _answering(addresses: Iterable[str]) -> set[str]:
-    """Those whose server answers, asked all at once."""
-    answering: set[str] = set()
-
-    def ask(address: str) -> None:
-        if _answers(address):
-            answering.add(address)
-
-    threads = [
-        threading.Thread(target=ask, args=(address,), name="hookrun-task-probe", daemon=True)
-        for address in set(addresses)
-    ]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + _PROBES_SECS
-    for thread in threads:  # to look up a name may take longer
-        thread.join(max(0.0, deadline - time.monotonic()))
-    return set(answering)
-
-
-def _answers(address: str) -> bool:
-    """True where a server is alive: it answers with its settings, and one that is stopped does not."""
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECS) as connection:
-            connection.sendall(_HTTP2_PREFACE)
-            return bool(connection.recv(1))
-    except (OSError, ValueError):
-        return False
 
 
 def _is_of_tensorflow(error: Exception) -> bool:

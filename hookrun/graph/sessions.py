@@ -1,4 +1,4 @@
-"""GraphSessions: how the sessions of a Supervisor are made, left, taken back to a checkpoint, and recovered."""
+"""GraphSessions: how the sessions of a Supervisor are made, left, taken back, and recovered."""
 
 from __future__ import annotations
 

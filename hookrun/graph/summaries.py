@@ -1,4 +1,4 @@
-"""Summaries of a graph: what one op merges, computed in a run of its own or from values of a training step."""
+"""Summaries of a graph: what one op merges, computed in a run of its own or from a training step."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class TrainingSteps:
             if not is_told:
                 self.last_step = begin
         if is_told:  # what rides in the step that saw it was chosen before that
-            self._runtime._restart_schedules()
+            self._runtime._restart_schedules(session)
         else:
             self._runtime._go_on_from(begin, last_step)
 
@@ -241,7 +241,7 @@ class TrainingSteps:
         else:
             failures = self._call_each(self._runtime, calls, listeners.state, told, self.coord.fail)
         if self.last_step < step:  # one that was told, or another thread, went back
-            self._runtime._restart_schedules()
+            self._runtime._restart_schedules(session)
         if failures is not signals.NO_FAILURES:
             _, interrupt = failures  # an error is raised by the next step
             if interrupt is not None:

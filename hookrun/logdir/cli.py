@@ -13,6 +13,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -288,8 +289,17 @@ def _progress(logdir: str) -> Iterator[Progress]:
         return
     from tqdm import tqdm
 
-    style: dict[str, Any] = {"unit": "B", "unit_scale": True, "delay": _PATIENCE_SECS, "leave": False}
-    with tqdm(total=contents.bytes_in(logdir), file=sys.stderr, **style) as bar:
+    terminal = shutil.get_terminal_size()  # one that says that it has no columns has 80
+    with tqdm(
+        total=contents.bytes_in(logdir),
+        unit="B",
+        unit_scale=True,
+        delay=_PATIENCE_SECS,
+        leave=False,
+        ncols=terminal.columns,
+        nrows=terminal.lines,
+        file=sys.stderr,
+    ) as bar:
         yield bar.update
 
 

@@ -235,13 +235,15 @@ def _remove(directory: str, save_path: str, pruning: Pruning) -> None:
         for path in pruning.not_kept:
             remove(path)
         return
+    written = f"{save_path}.pruned"  # not what a training writes its own to
     gone = {os.path.basename(path) for path in pruning.not_kept}
     newest = pruning.kept[-1] if os.path.basename(named[0]) in gone else named[0]
-    state_file.write(save_path, newest, reversed(named), relative=True)
+    state_file.write(written, newest, reversed(named), relative=True)
     for path in pruning.not_kept:
         remove(path)
-    left = [path for path in reversed(named) if os.path.basename(path) not in gone and path != newest]
-    state_file.write(save_path, newest, [*left, newest], relative=True)
+    newest, *others = [_here(directory, path) for path in restore.named_in(directory)]
+    left = [path for path in reversed(others) if os.path.basename(path) not in gone]
+    state_file.write(written, newest, [*left, newest], relative=True)
 
 
 def _here(directory: str, path: str) -> str:

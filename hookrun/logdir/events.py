@@ -112,7 +112,7 @@ def _records(path: str) -> Iterator[tuple[int, bytes]]:
             record = file.read(length)
             (checksum,) = _CHECKSUM.unpack(file.read(_CHECKSUM.size))
             if masked(crc32c.crc32c(record)) != checksum:
-                raise DamagedError(f"corrupted record at {begin}")
+                raise DamagedError(f"corrupted record at {begin + _HEADER.size}")
             yield end, record
             begin = end
 

@@ -20,6 +20,11 @@ _MOMENT_SECS = 2.0
 
 _TRIES = 30
 
+_State = tuple[dict[str, tuple[int, ...]], bool]
+"""The files of a checkpoint, with what changes when one is replaced; and whether the state file names it."""
+
+_GONE: _State = ({}, False)
+
 
 class GoneError(Exception):
     """A checkpoint was removed, or was replaced again and again, after it was found."""
@@ -41,6 +46,8 @@ def damage(directory: str, prefix: str, progress: Progress = lambda _: None) -> 
     """
     for _ in range(_TRIES):
         before, begin = _state(directory, prefix), time.monotonic()
+        if before == _GONE:
+            break
         reason = restore.verify(prefix, progress)
         if reason is None:
             return None
@@ -49,15 +56,11 @@ def damage(directory: str, prefix: str, progress: Progress = lambda _: None) -> 
         while (after := _state(directory, prefix)) == before and time.monotonic() < end:
             time.sleep(0.01)
         if after == before:
-            files, named = after
-            if files or named:
-                return reason
-            break
+            return reason
     raise GoneError(prefix)
 
 
-def _state(directory: str, prefix: str) -> tuple[dict[str, tuple[int, ...]], bool]:
-    """The files of a checkpoint, as they are now, and whether the state file names it."""
+def _state(directory: str, prefix: str) -> _State:
     files: dict[str, tuple[int, ...]] = {}
     for file in [*files_of(prefix), prefix]:
         with contextlib.suppress(FileNotFoundError):

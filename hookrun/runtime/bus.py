@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, overload
@@ -192,6 +193,12 @@ class Bus:
         if interrupt is not None:
             raise interrupt
 
+    def next_due(self, step: int) -> float:
+        """The next step after `step` at which a receiver of `signals.step` may be due; infinity for none."""
+        receivers = (reference() for reference in signals.step.resolved_for(self))
+        triggers = (getattr(receiver, "trigger", None) for receiver in receivers if receiver is not None)
+        return min((step + 1 if t is None else t.next_due(step) for t in triggers), default=math.inf)
+
     def hook_times(self) -> list[HookTime]:
         """The time that each receiver has taken in the current session, or the one before.
 
@@ -260,6 +267,11 @@ class Bus:
     def _connect(self, subscription: Subscription, owner: object) -> None:
         self._subscriptions[subscription] = owner
         subscription.signal.connect(subscription, sender=self)
+
+    def _restart_schedules(self, session: Any) -> None:
+        """The training goes on from another step: so do the schedules of all receivers."""
+        for subscription in tuple(self._subscriptions):
+            subscription.go_on_from(session)
 
     def _owned_by(self, owner: object) -> list[Subscription]:
         # All at once: other threads subscribe meanwhile.

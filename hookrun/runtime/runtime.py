@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 from hookrun import events, signals, writers
 from hookrun.runtime import hook_state
 from hookrun.runtime.arguments import absolute_logdir, check_secs, check_steps, check_summary, make_logdir
-from hookrun.runtime.bus import Bus
 from hookrun.runtime.coordinator import Coordinator
 from hookrun.runtime.event_log import EventLog
-from hookrun.runtime.gate import StepGate
 from hookrun.runtime.hook_state import HookState
+from hookrun.runtime.kind import TrainingKind
 from hookrun.runtime.metrics import Metrics
 from hookrun.runtime.services import Schedule, Services, join
 from hookrun.runtime.session import Ending
@@ -30,7 +27,7 @@ __all__ = ["Runtime"]
 _logger = logging.getLogger(__name__)
 
 
-class Runtime(Bus):
+class Runtime(TrainingKind):
     """A training as its hooks see it: what each of their methods is given first.
 
     `hookrun.Supervisor` is one; a hook that uses no more than what is here fits every kind of training.
@@ -74,7 +71,7 @@ class Runtime(Bus):
             stop_grace_secs=stop_grace_secs,
         )
         check_steps(save_summaries_steps=save_summaries_steps, save_model_steps=save_model_steps)
-        super().__init__(Coordinator(), is_chief)
+        super().__init__(is_chief)
         self._logdir = absolute_logdir(logdir) if is_chief and logdir else None
         self._logdir_is_relative = self._logdir is not None and not os.path.isabs(logdir or "")
         self._save_path = os.path.join(self._logdir, checkpoint_basename) if self._logdir else None
@@ -83,7 +80,6 @@ class Runtime(Bus):
         self._save_summaries_steps = save_summaries_steps if is_chief else None
         self._save_model_steps = save_model_steps if is_chief else None
         self._stop_grace_secs = float(stop_grace_secs)
-        self._gate = StepGate()
         self._metrics = Metrics()
         self._session: Any = None
         self._services = self._make_services(())
@@ -103,7 +99,7 @@ class Runtime(Bus):
 
     @property
     def logdir(self) -> str | None:
-        """The directory of checkpoints and event files, absolute or a URL; None without, and on a non-chief."""
+        """The directory of checkpoints and events, absolute or a URL; None without, and on a non-chief."""
         return self._logdir
 
     @property
@@ -176,34 +172,6 @@ class Runtime(Bus):
         """What is to be remembered beside a checkpoint: metrics, and the state of hooks and triggers."""
         return hook_state.collect(self.hooks, self._metrics.values, self._metrics.times_reported)
 
-    def between_steps(self, timeout_secs: float | None = None) -> AbstractContextManager[bool]:
-        """Return a context manager in whose block no training step runs, and no run that writes variables but
-        local ones.
-
-        What is read of the model inside the block belongs to one step. Runs that go straight to TensorFlow
-        (`run_without_hooks`, `make_callable`, queue runners) and other processes are not held up. Any
-        thread may call this, also one that is told of a step.
-
-        Args:
-          timeout_secs: Seconds to wait for steps that are running; None for as long as they take.
-
-        Returns:
-          A context manager; it yields False when the wait ended before the steps did.
-        """
-        return self._gate.alone(timeout_secs)
-
-    def step_suspended(self) -> AbstractContextManager[bool]:
-        """Return a context manager in whose block the calling thread's training step holds up no save.
-
-        For a hook that waits, when told of a step, for another thread that may be in `between_steps`. Outside
-        of a training step it does nothing. At the end of the block it waits until nobody is between steps.
-
-        Returns:
-          A context manager; its value is False where the thread is in `between_steps` itself, which stays so:
-          wait with a bound then.
-        """
-        return self._gate.suspended()
-
     def request_stop(self, ex: BaseException | tuple[Any, Any, Any] | None = None) -> None:
         """Request that the training stop.
 
@@ -252,89 +220,12 @@ class Runtime(Bus):
             global_step = self.read_global_step(sess)
         writers.file_writer(self.summary_writer).add_summary(summary, global_step)
 
-    def next_due(self, step: int) -> float:
-        """The next step after `step` at which a receiver of `signals.step` may be due; infinity for none."""
-        receivers = (reference() for reference in signals.step.resolved_for(self))
-        triggers = (getattr(receiver, "trigger", None) for receiver in receivers if receiver is not None)
-        return min((step + 1 if t is None else t.next_due(step) for t in triggers), default=math.inf)
-
     def after_services(self, start: Callable[[], object]) -> None:
         """Have `start` called once the standard services of the session that is being made are started.
 
         For a hook that is told of `session_created` where `start_standard_services` is set.
         """
         self._services.to_start_last.append(start)
-
-    # What a kind of training implements.
-
-    def read_global_step(self, sess: Any) -> int | None:
-        """Read the global step, in a run that no hook sees.
-
-        Args:
-          sess: The session.
-
-        Returns:
-          The step; None without a global step.
-        """
-        raise NotImplementedError
-
-    def context(self) -> AbstractContextManager[object]:
-        """Make the context in which hooks and services are called on threads of hookrun's own."""
-        return contextlib.nullcontext()
-
-    @property
-    def global_step_advances(self) -> bool:
-        """True when a step of this training can advance the global step."""
-        return True
-
-    def values_of(self, sess: Any, fetches: Any, feed_dict: Any = None) -> Any:
-        """The values of `fetches` apart from any training step; no hook sees how they are computed.
-
-        Args:
-          sess: The session.
-          fetches: As for `Hook.fetches`.
-          feed_dict: What is fed for them, in a graph.
-
-        Returns:
-          The values, in the structure of `fetches`.
-        """
-        raise NotImplementedError
-
-    def summaries(self, summary_op: Any) -> Any:
-        """What `SummaryHook` writes: something with `need_a_step`, `fetches`, `compute` and `merged`, as
-        `hookrun.graph.summaries.GraphSummaries` has them.
-
-        Args:
-          summary_op: What returns the summaries, in a graph; None for those of the training.
-
-        Returns:
-          None where there are none.
-        """
-        raise NotImplementedError
-
-    def snapshot_provider(self, session: Any, background: bool) -> Any:
-        """What `CheckpointHook` saves of a session: a `hookrun.checkpoints.provider.SnapshotProvider`.
-
-        Args:
-          session: The session.
-          background: False to have each snapshot written before the next step.
-        """
-        raise NotImplementedError
-
-    @property
-    def step_name(self) -> str | None:
-        """What the global step is called; None without one."""
-        return "global_step"
-
-    def _check_fetches(self, name: str, fetches: Any) -> None:
-        """Refuse what the receiver `name` cannot fetch."""
-
-    def _stop_context(self, ending: Ending) -> AbstractContextManager[object]:
-        """Make the context in which hooks are told that the session ends."""
-        return self.context()
-
-    def _close_session(self, ending: Ending) -> None:
-        """Close `ending.to_close`, where there is one."""
 
     # A session begins.
 
@@ -361,15 +252,12 @@ class Runtime(Bus):
           when_told: Called in between.
         """
         session = self._session = created.session
-        summary_due, checkpoint_due = events.SummaryDue(session), events.CheckpointDue(session)
+        summaries = self._save_summaries_secs, self._save_summaries_steps
+        checkpoints = self._save_model_secs, self._save_model_steps
         self._services = self._make_services(
             [
-                Schedule(
-                    signals.summary_due, summary_due, self._save_summaries_secs, self._save_summaries_steps
-                ),
-                Schedule(
-                    signals.checkpoint_due, checkpoint_due, self._save_model_secs, self._save_model_steps
-                ),
+                Schedule(signals.summary_due, events.SummaryDue(session), *summaries),
+                Schedule(signals.checkpoint_due, events.CheckpointDue(session), *checkpoints),
             ]
         )
         self._session_start = time.monotonic()
@@ -417,7 +305,7 @@ class Runtime(Bus):
         try:
             self._end(
                 Ending(
-                    self._grace_secs, close_summary_writer=False, ignore_live_threads=True, interrupt=reason
+                    self._grace_secs, ignore_live_threads=True, close_summary_writer=False, interrupt=reason
                 )
             )
         except Exception as error:
@@ -430,7 +318,7 @@ class Runtime(Bus):
         """The model is that of `step` now, not that of the last one: tell all that count steps."""
         state = state or HookState()
         self._metrics.restore(state.metrics, state.times_reported)
-        self._restart_schedules()
+        self._restart_schedules(self._session)
         if step < last_step:  # TensorBoard drops what was given up
             self._event_log.mark("START", step + 1, msg=f"back from step {last_step} to {step}")
         _logger.info("The training continues from step %d; its last step was %d", step, last_step)
@@ -438,10 +326,6 @@ class Runtime(Bus):
         self.send(signals.session_restored, restored)
         if state:
             hook_state.load(self.hooks, state)
-
-    def _restart_schedules(self) -> None:
-        for subscription in tuple(self._subscriptions):
-            subscription.go_on_from(self._session)
 
     def _connect(self, subscription: Subscription, owner: object) -> None:
         """Connect a receiver; during a session its schedule starts now, and its timer if it needs one."""

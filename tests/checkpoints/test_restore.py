@@ -248,6 +248,26 @@ class TestStateFile:
         assert resume(tmp_path) == (4, "model.ckpt-4")
 
 
+class TestFilesOfOtherTools:
+    def test_are_no_checkpoints_also_where_they_have_the_base_name(self, logdir, caplog):
+        (logdir / "model.ckpt.index").write_text("chapter 1: 12")
+        (logdir / "model.ckpt-70.index").write_text("chapter 1: 12")
+        (logdir / "notes.index").write_text("chapter 1: 12")
+        (logdir / "checkpoint").unlink()
+        assert resume(logdir) == (10, "model.ckpt-10")
+        assert "passed over" not in caplog.text
+        assert restore.save_paths_in(str(logdir)) == [str(logdir / "model.ckpt")]
+
+    def test_what_little_is_left_of_a_checkpoint_is_one(self, logdir, caplog):
+        (logdir / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-10"')
+        for path in logdir.glob("model.ckpt-10.*"):  # the state file names it
+            path.unlink()
+        (logdir / f"model.ckpt-10{INDEX}").write_bytes(b"")
+        (logdir / f"model.ckpt-9{INDEX}").write_bytes(b"half of it")  # its data is there
+        assert resume(logdir) == (2, "model.ckpt-2")
+        assert caplog.text.count("is passed over: ") == 2
+
+
 class TestSession:
     def test_without_a_checkpoint_or_a_saver_nothing_is_restored(self, logdir, tmp_path):
         assert resume(tmp_path / "new") == (0, None)

@@ -1,4 +1,4 @@
-"""Batches whose position is saved and restored: a resumed program sees each batch that no step was made with, once."""
+"""Batches whose position is saved: a resumed program sees each batch that no step was made with, once."""
 
 from __future__ import annotations
 

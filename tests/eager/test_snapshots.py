@@ -1,4 +1,4 @@
-"""Snapshots of a tf.train.Checkpoint: what is written is what was there when it was taken, in TensorFlow's format."""
+"""Snapshots of a tf.train.Checkpoint: what is written is what was there when it was taken."""
 
 from __future__ import annotations
 

@@ -100,7 +100,9 @@ def test_a_result_of_each_replica_is_an_error_that_says_to_reduce_it():
         StepValues({"loss": per_replica}, lambda: {}).of("loss")
 
 
-@pytest.mark.parametrize("fetches", [3, None, {"a": 1.5}, ["loss", object()], LOSS], ids=lambda fetches: type(fetches).__name__)
+@pytest.mark.parametrize(
+    "fetches", [3, None, {"a": 1.5}, ["loss", object()], LOSS], ids=lambda fetches: type(fetches).__name__
+)
 def test_what_no_step_can_give_is_refused(fetches):
     with pytest.raises(TypeError, match=r"mine cannot fetch .* keys of the step's results, variables"):
         check_fetches("mine", fetches)

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 import hookrun
 from hookrun import hooks, signals
-from hookrun.graph import recovery, session_maker
+from hookrun.graph import recovery, session_maker, tasks
 from hookrun.graph.recovery import Recoveries, SessionLostError, call_within
 from hookrun.testing import RecordingHook
 from tests.cluster.processes import ROOT, Process, free_ports
@@ -360,9 +360,9 @@ def test_tasks_that_do_not_answer_are_asked_at_once(monkeypatch):
         time.sleep(timeout)
         raise TimeoutError
 
-    monkeypatch.setattr("hookrun.graph.session_maker.socket.create_connection", connect)
+    monkeypatch.setattr("hookrun.graph.tasks.socket.create_connection", connect)
     begin = time.monotonic()
-    assert session_maker._answering(f"10.0.0.1:{port}" for port in range(40)) == set()
+    assert tasks.answering(f"10.0.0.1:{port}" for port in range(40)) == set()
     assert time.monotonic() - begin < 2
 
 

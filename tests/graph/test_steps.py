@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import hookrun
 from hookrun import signals
+from hookrun.graph.steps import StepOps
 
 tf1 = tf.compat.v1
 
@@ -1014,6 +1015,48 @@ class TestTheGlobalStepItself:
         [read] = [op for op in graph.get_operations() if op not in before and op.name.startswith("hookrun")]
         assert read.colocation_groups() == global_step.op.colocation_groups()
         assert "/job:ps/task:0" in tf.DeviceSpec.from_string(read.device).to_string()
+
+
+class TestRunsThatAreNoSteps:
+    """Which of them write the model, and which set the global step: name, writes, sets."""
+
+    @pytest.mark.parametrize(
+        "name, writes, sets",
+        [
+            ("read", False, False),
+            ("save/control_dependency", False, False),
+            ("count_locally", False, False),
+            ("other", True, False),
+            ("save/restore_all", True, True),
+            ("init", True, True),
+            ("global_step/Assign", True, True),
+            ("set_to_seven", True, True),
+            ("set_to_what_is_fed", True, False),
+            ("add_one", True, False),
+            ("assign_one_more", True, False),
+        ],
+    )
+    def test_are_known_from_the_graph(self, graph, use_resource, name, writes, sets):
+        step = counter(use_resource)
+        other = counter(use_resource, "weight", collections=("variables",))
+        local = tf1.get_local_variable("local", initializer=0, use_resource=use_resource)
+        tf1.train.Saver([step, other])
+        tf1.variables_initializer([step, other], name="init")
+        tf.identity(step + 1, name="read")
+        with tf1.name_scope("writes/"):
+            updates = {
+                "count_locally": tf1.assign_add(local, 1),
+                "other": tf1.assign_add(other, 1),
+                "set_to_seven": tf1.assign(step, 7),
+                "set_to_what_is_fed": tf1.assign(step, tf1.placeholder(tf.int64, [])),
+                "add_one": tf1.assign_add(step, 1),
+                "assign_one_more": tf1.assign(step, step + 1),
+            }
+        op = updates[name].op if name in updates else graph.get_operation_by_name(name)
+        step_ops = StepOps(graph, step)
+        assert step_ops.writes_variables([op], ()) is writes
+        assert step_ops.sets_step([op], ()) is sets
+        assert bool(step_ops.reached_by([op], ())) is (writes and not sets and name != "other")
 
 
 class TestAnImportedMetaGraph:

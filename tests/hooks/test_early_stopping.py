@@ -162,5 +162,5 @@ def test_patience_counts_from_the_step_that_the_training_goes_back_to(model, tmp
         (sv.restore if way == "restore" else sv.saver.restore)(sess, f"{sv.save_path}-2")
         while not sv.should_stop():
             sess.run(model.train_op)
-        # 4.0 was the best of step 2, which `restore` brings back; without it, step 3 is the first.
-        assert sess.last_step == (6 if way == "restore" else 7)
+    # 4.0 was the best of step 2, which `restore` brings back; without it, step 3 is the first.
+    assert sess.last_step == (6 if way == "restore" else 7)

@@ -281,7 +281,10 @@ with sv.managed_session() as sess:
 
     def test_a_step_that_waits_for_a_queue_runner_ends_with_it_and_is_saved(self, program, tmp_path):
         process = program("""
+import threading
+ready = threading.Event()
 def slow():
+    ready.wait()
     say("dequeues")
     sv.wait_for_stop()
     return 1
@@ -293,6 +296,7 @@ step = tf.compat.v1.train.get_or_create_global_step()
 train_op = tf.compat.v1.assign_add(step, queue.dequeue())
 sv = supervisor()
 with sv.managed_session() as sess:
+    ready.set()
     while True:
         sess.run(train_op)
 """)

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -20,10 +21,16 @@ import tensorflow as tf
 import hookrun
 from hookrun import hooks
 from hookrun.checkpoints import restore, state_file
-from hookrun.logdir import contents, units
+from hookrun.logdir import contents, live, units
 from hookrun.logdir.cli import main
 from hookrun.runtime import hook_state
 from hookrun.writers import EventFileWriter
+
+
+@pytest.fixture(autouse=True)
+def nothing_trains(monkeypatch):
+    """What is wrong is not waited for."""
+    monkeypatch.setattr(live, "_MOMENT_SECS", 0.0)
 
 
 @pytest.fixture
@@ -455,13 +462,95 @@ def test_the_terminal_shows_what_the_command_says_and_nothing_of_tensorflow(trai
     assert (piped.communicate(timeout=100)[1], piped.returncode) == ("", 0)
 
 
-def test_help_does_not_wait_for_tensorflow():
-    program = (
-        "import sys\nfrom hookrun.logdir.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
-    )
-    program += "sys.exit('tensorflow' in sys.modules)"
+@pytest.mark.parametrize(
+    "command", ["--help", "inspect", "verify", "prune --keep latest:2 --delete", "scalars value", "report"]
+)
+def test_no_command_imports_tensorflow(run, tmp_path, command):
+    name, *arguments = command.split()
+    given = [name] if name == "--help" else [name, str(tmp_path / "run"), *arguments]
+    program = f"import sys\nfrom hookrun.logdir.cli import main\ntry: status = main({given})\n"
+    program += "except SystemExit as error: status = error.code\nassert not status\n"
+    program += "sys.exit(not {'tensorflow', 'tensorboardX', 'torch'}.isdisjoint(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0 and "inspect" in done.stdout and "prune" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout
+
+
+def test_linked_runs_are_seen_by_each_command(run, tmp_path, capsys):
+    (tmp_path / "compared").mkdir()
+    (tmp_path / "compared" / "a").symlink_to(tmp_path / "run")
+    (tmp_path / "compared" / "again").symlink_to(".")
+
+    def printed(name, *arguments):
+        assert main([name, str(tmp_path / "compared"), *arguments]) == 0
+        return capsys.readouterr().out
+
+    assert json.loads(printed("inspect", "--json"))["last_values"].keys() == {"a"}
+    assert {row["run"] for row in json.loads(printed("scalars", "value", "--json"))} == {"a"}
+    assert len(json.loads(printed("verify", "--json"))) == 1
+    assert "<h3>value</h3>" in (tmp_path / "compared" / printed("report").strip()).read_text()
+
+
+def test_files_of_other_tools_are_no_checkpoints_and_are_left_alone(run, tmp_path):
+    foreign = {
+        "faiss.index": b"IxFI" + bytes(4000),
+        "model.ckpt.index": b"a file of the training's own base name",
+        "faiss.meta": b"{}",
+        "photo.jpg": b"JFIF",
+        "photo.jpg.meta": b"{}",
+        "table.data-00000-of-00004": b"a shard",
+        "empty.index": b"",
+    }
+    for name, content in foreign.items():
+        (tmp_path / "run" / name).write_bytes(content)
+    (tmp_path / "run" / "directory.index").mkdir()
+    assert run("verify")[:2] == (0, "4 checkpoints, 1 event file: nothing damaged\n")
+    assert [c["step"] for c in json.loads(run("inspect", "--json")[1])["checkpoints"]] == [10, 20, 30, 40]
+    assert run("prune", "--keep", "latest:2", "--delete")[0] == 0
+    assert [(tmp_path / "run" / name).read_bytes() for name in foreign] == list(foreign.values())
+    for path in (tmp_path / "run").glob("model.ckpt-40.*"):  # of another base name, and a checkpoint
+        shutil.copy(path, path.with_name(path.name.replace("model.ckpt", "other")))
+    os.truncate(tmp_path / "run" / "other-40.index", 20)
+    os.truncate(tmp_path / "run" / "model.ckpt-30.index", 0)
+    status, out, _ = run("verify")
+    assert status == 1 and "3 checkpoints, 1 event file: 2 damaged" in out
+    assert "run/other-40: " in out and "run/model.ckpt-30: " in out
+
+
+def test_a_damaged_index_that_asks_for_much_memory_is_damaged(run, tmp_path):
+    """TensorFlow's reader ends with a MemoryError."""
+    path = tmp_path / "run" / "model.ckpt-30.index"
+    table = path.read_bytes()
+    places, magic = table[-48:-8], table[-8:]
+    end_of_third = [at for at, byte in enumerate(places) if byte < 0x80][2] + 1
+    huge = b"\xff" * 8 + b"\x3f"  # 2^62 - 1, as the size of the block that has the places of the others
+    path.write_bytes(table[:-48] + (places[:end_of_third] + huge).ljust(40, b"\0") + magic)
+    status, out, _ = run("inspect")
+    (line,) = [line for line in out.splitlines() if "model.ckpt-30" in line]
+    assert status == 0 and "DAMAGED: " in line and "there is no block of 4611686018427387903 bytes" in line
+    (tmp_path / "run" / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-30"')
+    assert restore.newest_intact(str(tmp_path / "run" / "model.ckpt")).endswith("-20")
+
+
+def test_a_bar_is_shown_on_a_terminal_for_what_takes_long(trained):
+    program = (
+        "import hookrun.logdir.cli as cli, sys; cli._PATIENCE_SECS = {}; sys.exit(cli.main(sys.argv[1:]))"
+    )
+
+    def shown(patience):
+        reader, terminal = pty.openpty()
+        command = [sys.executable, "-c", program.format(patience), "verify", str(trained)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, text=True, timeout=100)
+        os.close(terminal)
+        assert (done.returncode, done.stdout) == (0, "4 checkpoints, 1 event file: nothing damaged\n")
+        try:
+            return os.read(reader, 1 << 16)
+        except OSError:  # nothing was written before it was closed
+            return b""
+        finally:
+            os.close(reader)
+
+    assert b"%|" in shown(0) and b"B/s" in shown(0)
+    assert shown(1000) == b""
 
 
 def test_the_version_is_the_packages(capsys):

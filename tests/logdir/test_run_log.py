@@ -7,6 +7,8 @@ import math
 import pytest
 import tensorflow as tf
 
+from hookrun.logdir import run_log
+from hookrun.logdir.events import event_files
 from hookrun.logdir.run_log import read_run_logs
 from hookrun.writers import EventFileWriter
 
@@ -49,6 +51,39 @@ def test_scalars_of_tensorflow_2_are_read_too_and_directories_in_order(tmp_path)
     logs = read_run_logs(str(tmp_path))
     assert [log.name for log in logs] == ["a", "b", "c", "d"]
     assert {(p.step, p.value) for log in logs for p in log.scalars["loss"]} == {(7, 0.25)}
+
+
+def scalar(tag, number, with_metadata):
+    value = tf1.Summary.Value(tag=tag, tensor=tf.make_tensor_proto(number))
+    if with_metadata:
+        value.metadata.plugin_data.plugin_name = "scalars"
+    return tf1.Summary(value=[value])
+
+
+def test_the_metadata_of_a_tag_may_come_with_its_first_value_alone_also_in_an_earlier_file(tmp_path):
+    for first in (0, 3):
+        with EventFileWriter(tmp_path) as writer:
+            for step in range(first, first + 3):
+                writer.add_summary(scalar("loss", step / 4, with_metadata=step == 0), step)
+                writer.add_summary(scalar("unknown", 0.0, with_metadata=False), step)
+    with EventFileWriter(tmp_path / "eval") as writer:  # another run
+        writer.add_summary(scalar("loss", 9.0, with_metadata=False), 1)
+    log, other = read_run_logs(str(tmp_path))
+    assert [(p.step, p.value) for p in log.scalars["loss"]] == [(step, step / 4) for step in range(6)]
+    assert log.scalars.keys() == {"loss"} and not other.scalars
+
+
+def test_an_event_file_that_is_removed_meanwhile_is_left_out(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        with EventFileWriter(tmp_path / name) as writer:
+            writer.add_scalar("loss", 0.5, 1)
+    (path,) = (tmp_path / "b").iterdir()
+    found = list(event_files(str(tmp_path)))
+    monkeypatch.setattr(run_log, "event_files", lambda _: found)
+    path.unlink()
+    first, second = read_run_logs(str(tmp_path))
+    assert len(first.files) == 1 and first.scalars
+    assert not second.files and not second.scalars
 
 
 def test_a_restart_is_a_session_and_drops_what_it_repeats(tmp_path):
