@@ -255,7 +255,7 @@ class TestFilesOfOtherTools:
         (logdir / "notes.index").write_text("chapter 1: 12")
         (logdir / "checkpoint").unlink()
         assert resume(logdir) == (10, "model.ckpt-10")
-        assert "passed over" not in caplog.text
+        assert "is skipped" not in caplog.text
         assert restore.save_paths_in(str(logdir)) == [str(logdir / "model.ckpt")]
 
     def test_what_little_is_left_of_a_checkpoint_is_one(self, logdir, caplog):
@@ -265,7 +265,7 @@ class TestFilesOfOtherTools:
         (logdir / f"model.ckpt-10{INDEX}").write_bytes(b"")
         (logdir / f"model.ckpt-9{INDEX}").write_bytes(b"half of it")  # its data is there
         assert resume(logdir) == (2, "model.ckpt-2")
-        assert caplog.text.count("is passed over: ") == 2
+        assert caplog.text.count("is skipped: ") == 2
 
 
 class TestSession:
