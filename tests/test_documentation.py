@@ -221,7 +221,7 @@ THREADS = {
     "the saving thread: a timer's, the step's, or at the end the session's": {
         *("hookrun-checkpoint-timer", "trains", "ends")
     },
-    "`hookrun-checkpoint-writer_0`; the saving thread if nothing is written in the background, as at the end": {
+    "`hookrun-checkpoint-writer_0`; the saving thread if it writes itself, as at the end": {
         *("hookrun-checkpoint-writer_0", "ends")
     },
     "the caller of `managed_session` or `train`": set(),  # no session is lost; see test_recovery.py

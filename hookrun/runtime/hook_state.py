@@ -127,7 +127,9 @@ def load(hooks: Iterable[Subscriber], state: HookState) -> None:
     for name in with_state.keys() - state.hooks.keys():
         _logger.warning("The checkpoint holds no state of the hook %s: it starts anew", name)
     for name in state.hooks.keys() - with_state.keys():
-        _logger.warning("The checkpoint holds the state of a hook %s, which this training does not have", name)
+        _logger.warning(
+            "The checkpoint holds the state of a hook %s, which this training does not have", name
+        )
     for name in with_state.keys() & state.hooks.keys():
         try:
             with_state[name].load_state_dict(state.hooks[name])

@@ -300,7 +300,9 @@ class Runtime(TrainingKind):
         """End the session that was not stopped, if there is one; its errors are not those of the next one."""
         if self._session is None:
             return
-        _logger.warning("A new session begins, and the previous one was not stopped: its services are stopped now")
+        _logger.warning(
+            "A new session begins, and the previous one was not stopped: its services are stopped now"
+        )
         reason = RuntimeError("a new session began before stop() was called")
         try:
             self._end(

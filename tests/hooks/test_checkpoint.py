@@ -858,7 +858,7 @@ class TestGoingBack:
                 sv.restore(sess, f"{sv.save_path}-10")
             sess.run(model.train_op)
         assert self.named(tmp_path)[0] == 11
-        assert "The `checkpoint` file still names a later step, until the next save: disk full" in errors(caplog)
+        assert "Until the next save, the `checkpoint` file names a later step: disk full" in errors(caplog)
 
 
 class TestModelThatNobodyWrites:

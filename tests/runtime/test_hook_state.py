@@ -80,7 +80,10 @@ class Colour(str, enum.Enum):
     [
         ({7: 0.5}, "the key 7 is not a str"),
         ({"values": {7: 0.5}}, r"the key 7 in \['values'\] is not a str"),
-        ({"values": [{}, {"inner": {None: 1}}]}, r"the key None in \['values'\]\[1\]\['inner'\] is not a str"),
+        (
+            {"values": [{}, {"inner": {None: 1}}]},
+            r"the key None in \['values'\]\[1\]\['inner'\] is not a str",
+        ),
         ({(1, 2): 0.5}, r"the key \(1, 2\) is not a str"),
         ({np.int64(7): 0.5}, "the key np.int64.7. is not a str"),
         ({"shape": (1, 2)}, r"\(1, 2\) in \['shape'\] is of the type tuple"),
