@@ -409,7 +409,7 @@ def test_services_that_meet_a_lost_session_are_no_failures_and_it_leaves_as_one_
     model.sv.train(step, **cluster.master)
     assert told.of == ["created", "SessionLostError", "stop", "created", "recovered", "stop"]
     assert threads == [threading.current_thread()] * 3
-    assert "CheckpointHook.on_checkpoint_due met a lost session" in caplog.text
+    assert "CheckpointHook.on_checkpoint_due was interrupted by a lost session" in caplog.text
     assert [record for record in caplog.records if record.exc_info] == []
 
 

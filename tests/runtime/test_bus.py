@@ -395,7 +395,7 @@ def test_a_hook_is_added_once(sv):
     with pytest.raises(ValueError, match="already added"):
         sv.add_hook(hook)
     sv.remove_hook(hook)
-    with pytest.raises(ValueError, match="not one of"):
+    with pytest.raises(ValueError, match="not part of"):
         sv.remove_hook(hook)
 
 
