@@ -1,8 +1,8 @@
-"""A whole cluster on one machine: a parameter server, a chief, two workers, and what happens when they die.
+"""A cluster on one machine: a parameter server, a chief, two workers, and what happens when they are killed.
 
     python examples/cluster.py                       # kills the parameter server, a worker and the chief
-    python examples/cluster.py --kill chief          # the chief alone
-    python examples/cluster.py --kill                # nobody
+    python examples/cluster.py --kill chief          # kills only the chief
+    python examples/cluster.py --kill                # kills nothing
 
 Without `TF_CONFIG` this program is the launcher: it starts itself once for each task, with a `TF_CONFIG` that
 describes the cluster, as a scheduler does on many machines. With it, it is that task.
@@ -23,7 +23,7 @@ JOBS = {"ps": 1, "chief": 1, "worker": 2}
 
 
 def run_task(args):
-    """What each task of the cluster does."""
+    """Run one task of the cluster."""
     import numpy as np
     import tensorflow as tf
 
@@ -85,7 +85,7 @@ def run_task(args):
     def step(sess):
         batch = random.uniform(-1, 1, 32)
         sess.run(train_op, {points: batch, values: 3 * batch + 2 + random.normal(0, 0.1, 32)})
-        time.sleep(0.03)  # in the place of a larger model
+        time.sleep(0.03)  # stands for a larger model
 
     sv.train(step, master=server.target, config=task.session_config(), max_wait_secs=120)
 
@@ -141,7 +141,7 @@ class Launcher:
         return task, line or ""
 
     def wait_for(self, task, *texts):
-        """Pass on what is printed until a task has said each of `texts`."""
+        """Pass on what is printed until a task has printed each of `texts`."""
         for text in texts:
             teller, line = "", ""
             while teller != task or text not in line:
@@ -150,12 +150,12 @@ class Launcher:
                     sys.exit(f"{task} ended before it said {text!r}")
 
     def kill(self, job, index):
-        """Kill a task as the end of its machine would."""
+        """Kill a task, as if its machine failed."""
         self._tasks[f"{job} {index}"].kill()
         self._tasks[f"{job} {index}"].wait()
 
     def wait(self):
-        """Pass on what is printed until all tasks have ended; return whether they ended well."""
+        """Pass on what is printed until all tasks have ended; return whether they succeeded."""
         while self._running:
             self._pass_on_a_line()
         statuses = {task: process.wait() for task, process in self._tasks.items()}
@@ -163,7 +163,7 @@ class Launcher:
         return not any(statuses.values())
 
     def close(self):
-        """End what is left."""
+        """End the remaining tasks."""
         for process in self._tasks.values():
             process.kill()
 
@@ -176,8 +176,8 @@ def launch(args):
             for index in range(count):
                 launcher.start(job, index)
         for job in args.kill:
-            launcher.wait_for("chief 0", "saved", "saved")  # the first one may be that of the start
-            time.sleep(1)  # so that there are steps which are not saved
+            launcher.wait_for("chief 0", "saved", "saved")  # the first may be that of the start
+            time.sleep(1)  # so that some steps are not saved
             say(f"--- {job} 0 is killed, and started again")
             launcher.kill(job, 0)
             launcher.start(job, 0)
@@ -193,7 +193,7 @@ def main():
     parser.add_argument("--steps", type=int, default=3000, help="global step to reach; default: %(default)s")
     jobs = ["ps", "worker", "chief"]
     parser.add_argument(
-        "--kill", nargs="*", choices=jobs, default=jobs, help="whose first task is killed; default: all three"
+        "--kill", nargs="*", choices=jobs, default=jobs, help="jobs of which task 0 is killed; default: all"
     )
     args = parser.parse_args()
     if "TF_CONFIG" in os.environ:

@@ -1,6 +1,6 @@
-"""Fit a plane to points in CSV files, which queue runners read, decode and shuffle behind the training.
+"""Fit a plane to points in CSV files, which queue runners read, decode and shuffle in the background.
 
-The files are written first. The input ends after so many epochs, and with it, cleanly, the training.
+The files are written first. After `--epochs` the input ends, and the training ends cleanly.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def write_files(directory, files, rows):
 
 
 def read_batches(paths, epochs, batch_size):
-    """Returns the next batch of points; each of the two queues has a runner, which the session starts."""
+    """Returns the next batch of points, through two queues; the session starts their runners."""
     v1 = tf.compat.v1
     names = v1.train.string_input_producer(paths, num_epochs=epochs, seed=0)
     _, line = v1.TextLineReader(skip_header_lines=1).read(names)
@@ -64,7 +64,7 @@ def main():
         optimizer = tf.compat.v1.train.GradientDescentOptimizer(0.2)
         train_op = optimizer.minimize(loss, global_step=global_step)
 
-        # No tf.summary of the loss: the thread that computes it would take batches away from the training.
+        # No tf.summary of the loss: computing it would consume batches.
         sv = hookrun.Supervisor(logdir=args.logdir)
 
         @sv.on(signals.step, every_steps=50, fetches=loss)

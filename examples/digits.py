@@ -34,35 +34,35 @@ class AccuracyHook(hooks.Hook):
         self.accuracy = accuracy
         self.trigger = trigger
 
-    def setup_graph(self, supervisor):
-        # No collections: the standard summary service, which writes all that is collected, leaves it alone.
+    def setup_graph(self, runtime):
+        # In no collection, so that the standard summary service does not write it too.
         self.summary = tf.compat.v1.summary.scalar("accuracy", self.accuracy, collections=[])
 
-    def on_step(self, supervisor, event):
+    def on_step(self, runtime, event):
         accuracy, summary = event.session.run([self.accuracy, self.summary])
-        supervisor.summary_computed(event.session, summary, event.global_step)
+        runtime.summary_computed(event.session, summary, event.global_step)
         print(f"step {event.global_step}: accuracy {accuracy:.4f}")
 
 
 class StopWhenTrained(hooks.Hook):
-    """Requests a stop once the global step has reached `last_step`, in this run or in an earlier one."""
+    """Requests a stop once the global step has reached `last_step`, in this run or an earlier one."""
 
     def __init__(self, last_step):
         self.last_step = last_step
 
-    def on_session_created(self, supervisor, event):
+    def on_session_created(self, runtime, event):
         if event.global_step > 0:
             print(f"resumed at step {event.global_step}")
         if event.global_step >= self.last_step:
-            print("nothing left to train, only evaluating; give a higher --steps to train on")
-        self.stop_when_reached(supervisor, event)
+            print("nothing left to train, only evaluating; give a higher --steps to continue")
+        self.stop_when_reached(runtime, event)
 
-    def on_step(self, supervisor, event):
-        self.stop_when_reached(supervisor, event)
+    def on_step(self, runtime, event):
+        self.stop_when_reached(runtime, event)
 
-    def stop_when_reached(self, supervisor, event):
+    def stop_when_reached(self, runtime, event):
         if event.global_step >= self.last_step:
-            supervisor.request_stop()
+            runtime.request_stop()
 
 
 def build_model(batch_size):

@@ -1,7 +1,7 @@
 """Teach a generator to draw points on a ring, against a discriminator; the two train ops take turns.
 
-A global step is one round: the discriminator's op leaves the step alone, and the generator's, which comes
-after it, counts. So hooks are called once a round, when both have learnt.
+A global step is one round: only the generator's op, which runs second, increments it. So hooks are called
+once per round, after both updates.
 """
 
 import argparse
@@ -17,14 +17,14 @@ RADIUS, SPREAD = 2.0, 0.2
 
 
 def real_points(count):
-    """Returns points around a circle; another draw each time they are evaluated."""
+    """Returns points around a circle, drawn anew at each evaluation."""
     angle = tf.random.uniform([count], maxval=2 * math.pi)
     radius = tf.random.normal([count], RADIUS, SPREAD)
     return tf.stack([radius * tf.cos(angle), radius * tf.sin(angle)], axis=1)
 
 
 def network(inputs, sizes, name):
-    """Returns what the network of that name makes of `inputs`; all calls share its weights."""
+    """Returns the outputs of the network of that name; all calls share its weights."""
     with tf.compat.v1.variable_scope(name, reuse=tf.compat.v1.AUTO_REUSE):
         for layer, size in enumerate(sizes):
             if layer > 0:
@@ -42,7 +42,7 @@ def generate(noise):
 
 
 def discriminate(points):
-    """Returns for each point the logit of its being real."""
+    """Returns for each point the logit that it is real."""
     return network(points, [64, 64, 1], "discriminator")
 
 
@@ -102,7 +102,7 @@ def main():
                 sess.run(train_ops["generator"])
 
     print("the generator's points: radius {radius:.3f}, spread {spread:.3f}".format(**sv.metrics))
-    print(f"those that it imitates: radius {RADIUS:.3f}, spread {SPREAD:.3f}")
+    print(f"the points it imitates: radius {RADIUS:.3f}, spread {SPREAD:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Predict Python's manual, character by character, with a recurrent network.
 
-The text is cut into rows that are read side by side, a few characters a step. Back-propagation ends at the
-first of them, and the state of the network is carried on in a variable. It is in each checkpoint, as is the
-global step, which says where in the text the training is: a run that is resumed reads on from there.
+The text is cut into rows that are read in parallel, a few characters per step. Back-propagation is truncated
+there, and a variable carries the state of the network to the next step. Each checkpoint holds it, and the
+global step, which determines the position in the text: a resumed run continues reading there.
 """
 
 import argparse
@@ -19,14 +19,14 @@ RATE = 0.01
 
 
 def read_text(length):
-    """Returns the first `length` characters as numbers, and which character each number is."""
+    """Returns the first `length` characters as numbers, and the character of each number."""
     text = "".join(topics.values())[:length]
     characters, numbers = np.unique(list(text), return_inverse=True)
     return numbers.astype("int32"), characters
 
 
 def next_characters(numbers, global_step):
-    """Returns the rows' characters of this step, those that come next, and whether the rows begin."""
+    """Returns this step's characters of the rows, the ones after them, and whether the rows begin."""
     width = (len(numbers) - 1) // (ROWS * UNROLLED) * UNROLLED
     inputs = tf.constant(numbers[: ROWS * width].reshape(ROWS, width))
     targets = tf.constant(numbers[1 : ROWS * width + 1].reshape(ROWS, width))

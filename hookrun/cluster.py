@@ -233,7 +233,7 @@ def run_parameter_server(
                 left = last_seen + chief_grace_secs - time.monotonic()
                 if left <= 0:
                     _logger.warning(
-                        "The chief at %s ended without a word and was not back within %s s: the server ends",
+                        "The chief at %s ended without releasing this server, and did not return within %s s",
                         *(chief, chief_grace_secs),
                     )
                     return
@@ -288,14 +288,14 @@ class ReleaseParameterServersHook(Hook):
         for index, thread in zip(self._addresses, threads, strict=True):
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
-                _logger.warning("Parameter server %d could not be told within %s s", index, _RELEASE_SECS)
+                _logger.warning("Parameter server %d could not be released within %s s", index, _RELEASE_SECS)
 
     def _tell(self, index: int, done: bool) -> None:
         try:
             with _Release(f"grpc://{self._addresses[index]}", index) as release:
                 release.tell(done)
         except tf.errors.OpError as error:  # one that does not run run_parameter_server, or is gone
-            _logger.warning("Parameter server %d was not told: %s", index, error.message)
+            _logger.warning("Parameter server %d was not released: %s", index, error.message)
 
 
 class _Release:

@@ -229,7 +229,7 @@ class Signal(blinker.NamedSignal):
         if not isinstance(error, Exception):
             return first, interrupt or error
         if isinstance(error, SessionGoneError):
-            _logger.info("%s met a lost session in %s", receiver_name(receiver), self.name)
+            _logger.info("%s was interrupted by a lost session in %s", receiver_name(receiver), self.name)
         else:
             _logger.error("%s failed in %s", receiver_name(receiver), self.name, exc_info=error)
         if first is None and getattr(receiver, "on_error", "stop") != "log":
@@ -298,7 +298,7 @@ def check_ran(function: Callable[..., Any], returned: Any) -> None:
     if isinstance(returned, (CoroutineType, GeneratorType, AsyncGeneratorType)):
         if isinstance(returned, CoroutineType):
             returned.close()  # else Python warns of it too
-        raise TypeError(f"{receiver_name(function)} returned {returned!r}, which nobody runs")
+        raise TypeError(f"{receiver_name(function)} returned {returned!r}, which is never run")
 
 
 def _priority(receiver: Any) -> float:

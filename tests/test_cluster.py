@@ -146,7 +146,7 @@ class TestRunParameterServer:
             ended.result(BOUND_SECS)
 
         assert 1 < time.monotonic() - closed < 5
-        assert "ended without a word and was not back within 2 s" in caplog.text
+        assert "ended without releasing this server, and did not return within 2 s" in caplog.text
 
     def test_does_not_wait_for_a_chief_that_has_told_that_the_training_is_done(self, serving):
         with serving(chief_grace_secs=1000) as (hook, chief, ended):

@@ -174,6 +174,13 @@ def test_coming_from_tensorflow_tells_of_every_call(names):
     assert set(names) - set(re.findall(r"\w+", " ".join(rows))) == set()
 
 
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/internals.md"])
+def test_the_files_that_a_page_names_are_there(name):
+    named = re.findall(r"`((?:\w+/)*[a-z_]+\.(?:py|md))`", (ROOT / name).read_text(encoding="utf-8"))
+    missing = [file for file in named if not any([(ROOT / file).exists(), *ROOT.glob(f"hookrun/**/{file}")])]
+    assert named and missing == []
+
+
 def test_the_reference_has_every_public_name():
     entries = set(re.findall(r"^::: (\S+)$", PAGES["reference.md"], re.MULTILINE))
     assert set(NAMES) - entries == set()
@@ -194,7 +201,7 @@ def test_the_lines_of_the_table_of_hooks_make_them(model, monkeypatch, tmp_path)
         "tf": tf,
         "loss": model.loss,
         "rate": tf.compat.v1.get_variable("rate", initializer=0.1, trainable=False),
-        "report": lambda supervisor, event: None,
+        "report": lambda runtime, event: None,
         "evaluate": lambda session: {"loss": session.run(model.loss)},
         "tf_hook": tf.compat.v1.train.StopAtStepHook(last_step=1000),
     }
@@ -203,21 +210,22 @@ def test_the_lines_of_the_table_of_hooks_make_them(model, monkeypatch, tmp_path)
 
 
 THREADS = {
-    "that of `Supervisor(...)`": {"makes"},
-    "the one that asks for the session": {"asks"},
-    "the same; the one that calls `restore`": {"asks", "restores"},
-    "the one that calls `restore`; else that of the next training step": {"restores", "trains"},
-    "the one that runs": {"trains"},
-    "the one that ran the step": {"trains"},
+    "the caller of `Supervisor(...)`": {"makes"},
+    "the caller of `managed_session`": {"asks"},
+    "the same; the caller of `restore`": {"asks", "restores"},
+    "the caller of `restore`; otherwise the next training step's": {"restores", "trains"},
+    "the caller of `run()`": {"trains"},
+    "the step's": {"trains"},
     "`hookrun-summary-timer`; the step's for `save_summaries_steps`": {"hookrun-summary-timer", "trains"},
     "`hookrun-checkpoint-timer`; the step's for `save_model_steps`": {"hookrun-checkpoint-timer", "trains"},
-    "the one that saves: a timer's, a step's, at the end that of the session": {
+    "the saving thread: a timer's, the step's, or at the end the session's": {
         *("hookrun-checkpoint-timer", "trains", "ends")
     },
-    "`hookrun-checkpoint-writer_0`; the one that saves where nothing is written behind the training, as at "
-    "the end": {"hookrun-checkpoint-writer_0", "ends"},
-    "the one in `managed_session` or `train`": set(),  # no session is lost; see test_recovery.py
-    "the one that ends the session": {"ends"},
+    "`hookrun-checkpoint-writer_0`; the saving thread if it writes itself, as at the end": {
+        *("hookrun-checkpoint-writer_0", "ends")
+    },
+    "the caller of `managed_session` or `train`": set(),  # no session is lost; see test_recovery.py
+    "the caller that ends the session": {"ends"},
 }
 """The threads of the training below, by what the table calls them."""
 
@@ -309,8 +317,8 @@ ENDS = {
     "an error of the program": end_with_an_error,
     "an error of a hook": end_with_an_error_of_a_hook,
     "Ctrl-C": end_with_ctrl_c,
-    "a generator is left, as by `break`": leave_a_generator,
-    "a task of `asyncio` is cancelled": cancel_a_task,
+    "a generator is abandoned, as by `break`": leave_a_generator,
+    "an `asyncio` task is cancelled": cancel_a_task,
     "SIGTERM, with `PreemptionHook`": end_with_sigterm,
 }
 ROW = r"^\| {} \| (\S+) \| `(\w+)`.* \| (\S+) \|$"

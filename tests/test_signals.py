@@ -279,7 +279,7 @@ def test_one_that_is_wrapped_is_an_error_when_it_is_called(signal, hidden):
 
     sender = Sender()
     signal.connect(wrapper, sender=sender)
-    with pytest.raises(TypeError, match=f"{hidden.__name__} returned <.*>, which nobody runs"):
+    with pytest.raises(TypeError, match=f"{hidden.__name__} returned <.*>, which is never run"):
         signal.send(sender, event=None)
 
 

@@ -1,4 +1,4 @@
-"""Train with hooks that other packages publish, by the names that they give them.
+"""Train with hooks that other packages publish, found by their entry points.
 
 `pip install ./examples/published_hook` installs one, as `pip install hookrun-busy-cores` would if it were
 published.
@@ -19,7 +19,7 @@ def main():
     parser.add_argument("--logdir", default="runs/published_hook", help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=1000, help="global step to reach; default: %(default)s")
     parser.add_argument(
-        "--hook", action="append", choices=sorted(published.names), required=True, help="of those installed"
+        "--hook", action="append", choices=sorted(published.names), required=True, help="an installed one"
     )
     args = parser.parse_args()
 

@@ -319,7 +319,7 @@ def _warn_of_unknown_metrics(policy: Policy, checkpoints: Iterable[Checkpoint]) 
     known = {name for checkpoint in checkpoints for name in checkpoint.metrics}
     for missing in sorted(policy.metrics - known):
         _logger.warning(
-            "%s goes by the metric %r, which no checkpoint has so far; reported were: %s",
+            "%s uses the metric %r, which no checkpoint has so far; reported metrics: %s",
             *(policy, missing, ", ".join(sorted(known)) or "none"),
         )
 

@@ -127,7 +127,7 @@ def _parsed(message: Any, value: bytes) -> Any:
     try:
         return message.FromString(value)
     except DecodeError as error:
-        raise DamagedError(f"it has a value that is no {message.DESCRIPTOR.name}") from error
+        raise DamagedError(f"it has a value that is not a {message.DESCRIPTOR.name}") from error
 
 
 def _shards(key: bytes, value: bytes) -> int:
@@ -239,7 +239,7 @@ def varint(data: bytes, position: int) -> tuple[int, int]:
             if number >> 64:
                 break
             return number, position + place + 1
-    raise DamagedError("a number is not whole")
+    raise DamagedError("a number is cut off")
 
 
 def masked(checksum: int) -> int:

@@ -105,7 +105,7 @@ class Search:
 
     def pass_over(self, prefix: str, reason: str) -> None:
         """Log a warning: the training does not start from this checkpoint."""
-        _logger.warning("Checkpoint %s is passed over: %s", prefix, reason)
+        _logger.warning("Checkpoint %s is skipped: %s", prefix, reason)
         self._failed[prefix] = reason
 
     def explain(self, chosen: str) -> None:
@@ -257,7 +257,7 @@ class _Logdir:
                 is_newer = 0 <= self._step(chosen) < self._step(prefix)
                 if self._is_own(prefix) and is_newer and prefix not in failed:
                     _logger.warning(
-                        "Checkpoint %s is passed over: %s, written after it, names %s",
+                        "Checkpoint %s is skipped: %s, written after it, names %s",
                         *(prefix, self._state_file, chosen),
                     )
 

@@ -101,7 +101,7 @@ class LoopRuntime(Runtime):
         if self._is_chief and isinstance(hook, CheckpointHook):
             if self._snapshots is None or self._logdir is None:
                 raise ValueError(
-                    f"{hook.name} needs a `checkpoint` and a `logdir`, and the Loop has not both"
+                    f"{hook.name} needs a `checkpoint` and a `logdir`, and the Loop does not have both"
                 )
             make_logdir(self._logdir)
         self._check_fetches(hook.name, hook._own_fetches)

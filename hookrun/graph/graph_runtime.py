@@ -193,7 +193,7 @@ class GraphRuntime(Runtime):
         steps.start(step or 0)
         if not self._has_begun and self._step_ops.is_forgotten:
             _logger.warning(
-                "Nothing advances the global step %r: no run is a training step, and hooks are told of none. "
+                "Nothing advances the global step %r: no run is a training step, and `step` is never sent. "
                 "Was global_step= left out of minimize() or apply_gradients()?",
                 self._global_step.name,
             )

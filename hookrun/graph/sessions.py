@@ -201,7 +201,9 @@ class GraphSessions(GraphRuntime):
             self._coord.fail(error)  # an `OutOfRangeError` was no end of input
             return
         if isinstance(first, Exception) and first is not error and not both_lost:
-            _logger.error("After the training had failed, so did its loop", exc_info=error)
+            _logger.error(
+                "The training loop also failed, after the first error of the training", exc_info=error
+            )
         if isinstance(first, events.INTERRUPTS) and not isinstance(error, _BROKEN_OFF):
             self._coord.fail(error)
 
@@ -364,7 +366,9 @@ class GraphSessions(GraphRuntime):
                 else:
                     back_at = sess.last_step
                 lost = max(0, last_step - back_at)
-            _logger.warning("The session is back at step %s, its model %s; steps lost: %s", step, how, lost)
+            _logger.warning(
+                "The session was recovered at step %s, its model %s; steps lost: %s", step, how, lost
+            )
             self.send(signals.session_recovered, events.SessionRecovered(sess, step, how, lost))
 
 

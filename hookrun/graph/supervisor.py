@@ -268,7 +268,7 @@ class Supervisor(GraphSessions):
         if self._is_chief and isinstance(hook, CheckpointHook):
             if self._ops.saver is None or self._logdir is None:
                 raise ValueError(
-                    f"{hook.name} needs a `saver` and a `logdir`, and the Supervisor has not both"
+                    f"{hook.name} needs a `saver` and a `logdir`, and the Supervisor does not have both"
                 )
             make_logdir(self._logdir)
         super()._subscribe(hook)

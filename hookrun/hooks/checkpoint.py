@@ -175,7 +175,7 @@ class CheckpointHook(Hook):
                 self._saved_step, self._saved_version = event.global_step, version
         except _STORAGE_ERRORS as error:
             _logger.error(
-                "What was given up is the newest until the next save: %s",
+                "Until the next save, the `checkpoint` file names a later step: %s",
                 error,
                 exc_info=error,
             )
@@ -214,7 +214,9 @@ class CheckpointHook(Hook):
                     timeout_secs = None if free else _PATIENCE_SECS
                     done = wait_for(pending, Wait("save the model", self._writer_threads, timeout_secs))
                 if not done:
-                    _logger.warning("The model is not saved inside between_steps: the save before goes on")
+                    _logger.warning(
+                        "The model is not saved inside between_steps: the previous save is still running"
+                    )
                     return
             if not provider.is_prepared:
                 if self._is_saved(runtime, runtime.read_global_step(session)):
@@ -264,8 +266,8 @@ class CheckpointHook(Hook):
             self._warned_of_step = True
             _logger.warning(
                 "For %g s there was no moment without a run that writes variables: the model is saved in the "
-                "middle of one, and so it will be from now on while that is so. A run that blocks for long, "
-                "and that a checkpoint need not wait for, is made with run_without_hooks or make_callable",
+                "middle of one, and again as long as this lasts. Use run_without_hooks or make_callable for "
+                "long runs that a checkpoint need not wait for",
                 secs,
             )
 

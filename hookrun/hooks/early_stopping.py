@@ -101,7 +101,7 @@ class EarlyStoppingHook(Hook):
             self.best, self.best_step = value, step
         elif step - self.best_step >= self._patience and not runtime.should_stop():
             _logger.info(
-                "The training stops at step %d: %s has not been better than %g, of step %d, for %d steps",
+                "The training stops at step %d: %s has not improved on %g (step %d) for %d steps",
                 *(step, self._metric, self.best, self.best_step, self._patience),
             )
             runtime.request_stop()
@@ -149,6 +149,6 @@ class EarlyStoppingHook(Hook):
         if self._warns and step - self._first_step >= self._patience:
             self._warns = False
             _logger.warning(
-                "%s waits for the metric %r, which nobody has reported in %d steps; reported were: %s",
+                "%s waits for the metric %r, which was not reported for %d steps; reported metrics: %s",
                 *(self.name, self._metric, self._patience, ", ".join(runtime.metrics) or "none"),
             )

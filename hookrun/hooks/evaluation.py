@@ -161,7 +161,7 @@ class EvaluationHook(Hook):
                 metrics = self._returned(session, self._evaluate, stop)
         if stop.has_come:
             self._evaluated = None
-            _logger.info("The evaluation at step %s is broken off: the training stops", step)
+            _logger.info("The evaluation at step %s is aborted: the training stops", step)
             return
         runtime.report_metrics(metrics)
         _logger.info("Evaluated at step %s: %s", step, format_values(metrics))

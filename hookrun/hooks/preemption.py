@@ -142,7 +142,7 @@ class _SignalHandling:
         for number in numbers:
             previous = signal.getsignal(number)
             if previous is None:
-                _logger.warning("%s is left to its handler, which is not Python's", _name(number))
+                _logger.warning("%s keeps its handler, which was not installed from Python", _name(number))
             elif previous is not signal.SIG_IGN and number not in self._previous:
                 self._previous[number] = previous
                 signal.signal(number, self._handle)

@@ -57,5 +57,5 @@ class StopAtStepHook(Hook):
 
     def _stop_if_reached(self, runtime: Runtime, step: int) -> None:
         if step >= self._last_step and not runtime.should_stop():
-            _logger.info("The training stops at step %d: its last step was to be %d", step, self._last_step)
+            _logger.info("The training stops at step %d: the last step is %d", step, self._last_step)
             runtime.request_stop()

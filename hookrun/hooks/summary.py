@@ -80,9 +80,7 @@ class SummaryHook(Hook):
         start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
         self._writers.add_session_log(start, event.global_step + 1 if event.global_step else 0)
         if runtime.step_name is None:
-            _logger.warning(
-                "Without a global step, summaries are written at the number of the steps of their session"
-            )
+            _logger.warning("Without a global step, summaries are numbered by the steps of their session")
         for hook in runtime.hooks:
             if isinstance(hook, _Ride) and hook.owner is self:  # of a session before
                 runtime.remove_hook(hook)

@@ -158,7 +158,7 @@ class Bus:
         """
         (hook,) = checked_hooks([hook])
         if any(hook is known for known in self._hooks):
-            raise ValueError(f"hook was added before: {hook.name}")
+            raise ValueError(f"hook was already added: {hook.name}")
         self._check_late_hook(hook)
         self._subscribe(hook)
 
@@ -169,7 +169,7 @@ class Bus:
           ValueError: If it is not one of `hooks`.
         """
         if not any(hook is known for known in self._hooks):
-            raise ValueError(f"hook is not one of this training's: {hook!r}")
+            raise ValueError(f"hook is not part of this training: {hook!r}")
         for subscription in self._owned_by(hook):
             self._disconnect(subscription)
         with self._changing_hooks:

@@ -127,7 +127,9 @@ def load(hooks: Iterable[Subscriber], state: HookState) -> None:
     for name in with_state.keys() - state.hooks.keys():
         _logger.warning("The checkpoint holds no state of the hook %s: it starts anew", name)
     for name in state.hooks.keys() - with_state.keys():
-        _logger.warning("The checkpoint holds the state of a hook %s, of which there is none", name)
+        _logger.warning(
+            "The checkpoint holds the state of a hook %s, which this training does not have", name
+        )
     for name in with_state.keys() & state.hooks.keys():
         try:
             with_state[name].load_state_dict(state.hooks[name])
@@ -186,7 +188,7 @@ def _as_json(value: Any, path: str = "") -> Any:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
-                raise TypeError(f"the key {key!r}{where} is no str")
+                raise TypeError(f"the key {key!r}{where} is not a str")
         return {key: _as_json(each, f"{path}[{key!r}]") for key, each in value.items()}
     if isinstance(value, list):
         return [_as_json(each, f"{path}[{i}]") for i, each in enumerate(value)]

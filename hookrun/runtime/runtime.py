@@ -300,7 +300,9 @@ class Runtime(TrainingKind):
         """End the session that was not stopped, if there is one; its errors are not those of the next one."""
         if self._session is None:
             return
-        _logger.warning("A new session begins, and the one before was not stopped: its services end now")
+        _logger.warning(
+            "A new session begins, and the previous one was not stopped: its services are stopped now"
+        )
         reason = RuntimeError("a new session began before stop() was called")
         try:
             self._end(
@@ -309,7 +311,7 @@ class Runtime(TrainingKind):
                 )
             )
         except Exception as error:
-            _logger.error("The session before ended with an error", exc_info=error)
+            _logger.error("The previous session ended with an error", exc_info=error)
         self._coord.clear_stop()
 
     def _go_on_from(
@@ -321,7 +323,7 @@ class Runtime(TrainingKind):
         self._restart_schedules(self._session)
         if step < last_step:  # TensorBoard drops what was given up
             self._event_log.mark("START", step + 1, msg=f"back from step {last_step} to {step}")
-        _logger.info("The training goes on from step %d; its last one was %d", step, last_step)
+        _logger.info("The training continues from step %d; its last step was %d", step, last_step)
         restored = events.SessionRestored(self._session, step, last_step, checkpoint)
         self.send(signals.session_restored, restored)
         if state:

@@ -117,8 +117,8 @@ def test_a_metric_that_no_checkpoint_has_is_named_once(saving, caplog):
     for step in range(1, 6):
         saving(step, state=HookState(metrics={"accuracy": 0.5}))
     assert warnings_in(caplog) == [
-        "LatestN(2) | BestN(1, metric='accurracy', mode='max') goes by the metric 'accurracy', "
-        "which no checkpoint has so far; reported were: accuracy"
+        "LatestN(2) | BestN(1, metric='accurracy', mode='max') uses the metric 'accurracy', "
+        "which no checkpoint has so far; reported metrics: accuracy"
     ]
 
 

@@ -112,8 +112,8 @@ class TestDamage:
         before = contents(logdir)
         assert resume(logdir) == (9, "model.ckpt-9")
         assert contents(logdir) == before
-        assert [r.levelname for r in caplog.records if "is passed over" in r.message] == ["WARNING"]
-        assert f"{logdir}/model.ckpt-10 is passed over: " in caplog.text
+        assert [r.levelname for r in caplog.records if "is skipped" in r.message] == ["WARNING"]
+        assert f"{logdir}/model.ckpt-10 is skipped: " in caplog.text
         assert f"model.ckpt-10{suffix[:5]}" in caplog.text
 
     def test_a_flip_of_any_byte_is_noticed(self, logdir):
@@ -207,7 +207,7 @@ class TestStateFile:
     def test_one_that_was_edited_to_an_older_step_is_obeyed(self, logdir, caplog):
         (logdir / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-9"\n')
         assert resume(logdir) == (9, "model.ckpt-9")
-        assert f"{logdir}/model.ckpt-10 is passed over" in caplog.text
+        assert f"{logdir}/model.ckpt-10 is skipped" in caplog.text
         (logdir / f"model.ckpt-9{INDEX}").unlink()
         assert resume(logdir) == (2, "model.ckpt-2")
         (logdir / f"model.ckpt-2{INDEX}").unlink()
@@ -255,7 +255,7 @@ class TestFilesOfOtherTools:
         (logdir / "notes.index").write_text("chapter 1: 12")
         (logdir / "checkpoint").unlink()
         assert resume(logdir) == (10, "model.ckpt-10")
-        assert "passed over" not in caplog.text
+        assert "is skipped" not in caplog.text
         assert restore.save_paths_in(str(logdir)) == [str(logdir / "model.ckpt")]
 
     def test_what_little_is_left_of_a_checkpoint_is_one(self, logdir, caplog):
@@ -265,7 +265,7 @@ class TestFilesOfOtherTools:
         (logdir / f"model.ckpt-10{INDEX}").write_bytes(b"")
         (logdir / f"model.ckpt-9{INDEX}").write_bytes(b"half of it")  # its data is there
         assert resume(logdir) == (2, "model.ckpt-2")
-        assert caplog.text.count("is passed over: ") == 2
+        assert caplog.text.count("is skipped: ") == 2
 
 
 class TestSession:

@@ -116,4 +116,4 @@ def test_a_killed_chief_finds_its_parameter_servers_and_they_end_when_it_does_no
     killed = time.monotonic()
     assert ps.status(60) == 0
     assert 35 < time.monotonic() - killed < 50
-    assert "ended without a word and was not back within 40.0 s" in ps.errors
+    assert "ended without releasing this server, and did not return within 40.0 s" in ps.errors

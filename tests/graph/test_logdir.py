@@ -143,7 +143,7 @@ class TestURL:
         with tf.io.gfile.GFile(f"{url}/model.ckpt-4.index", "wb") as file:
             file.write(b"x")
         assert self.train(url, 4) == 2
-        assert f"{url}/model.ckpt-4 is passed over" in caplog.text
+        assert f"{url}/model.ckpt-4 is skipped" in caplog.text
 
     def test_a_file_url_is_a_path(self, tmp_path):
         url = f"file://{tmp_path}/run"

@@ -409,7 +409,7 @@ def test_services_that_meet_a_lost_session_are_no_failures_and_it_leaves_as_one_
     model.sv.train(step, **cluster.master)
     assert told.of == ["created", "SessionLostError", "stop", "created", "recovered", "stop"]
     assert threads == [threading.current_thread()] * 3
-    assert "CheckpointHook.on_checkpoint_due met a lost session" in caplog.text
+    assert "CheckpointHook.on_checkpoint_due was interrupted by a lost session" in caplog.text
     assert [record for record in caplog.records if record.exc_info] == []
 
 
@@ -712,7 +712,7 @@ def test_a_process_ends_with_a_session_that_is_not_closed_and_a_dead_server(clus
 
 def test_the_documented_table_of_ends_tells_what_a_lost_session_is(cluster, build, tmp_path):
     page = (ROOT / "docs" / "life.md").read_text(encoding="utf-8")
-    raised = "`SessionLostError`; with `train`, after `max_recoveries` alone"
+    raised = "`SessionLostError`; with `train`, only after `max_recoveries`"
     assert f"| a lost session | no | `SessionLostError` | {raised} |" in page.splitlines()
     told = RecordingHook()
     off = {"save_summaries_secs": 0, "save_model_secs": 0}

@@ -95,14 +95,14 @@ def test_what_the_saver_does_not_restore_is_read_before(tmp_path, reads, caplog)
     ]
     flip(tmp_path / f"model.ckpt-10{DATA}", extra.offset)
     assert start(tmp_path) == {9.0}
-    assert "model.ckpt-10 is passed over: 'extra' cannot be read" in caplog.text
+    assert "model.ckpt-10 is skipped: 'extra' cannot be read" in caplog.text
 
 
 def test_nothing_survives_of_a_checkpoint_that_was_half_restored(tmp_path, caplog):
     save(tmp_path, 9, 10)
     flip(tmp_path / f"model.ckpt-10{DATA}", -1)
     assert start(tmp_path) == {9.0}
-    assert "model.ckpt-10 is passed over: " in caplog.text
+    assert "model.ckpt-10 is skipped: " in caplog.text
     gc.collect()
     left = [each for each in gc.get_objects() if isinstance(each, tf1.Session)]
     assert [session for session in left if not session._closed] == []

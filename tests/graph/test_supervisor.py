@@ -326,7 +326,7 @@ class TestServices:
         fail.remove()
         with sv.managed_session() as second:
             second.run(model.train_op)
-        assert "The session before ended with an error" in caplog.text
+        assert "The previous session ended with an error" in caplog.text
         first.close()
 
     def test_a_session_of_the_programs_own_takes_the_place_of_the_one_before(self, model, tmp_path):

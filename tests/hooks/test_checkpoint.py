@@ -323,7 +323,7 @@ class TestHookState:
         self.run(model, tmp_path, 1, Best("old"))
         self.run(model, tmp_path, 1, Best("new"))
         assert "holds no state of the hook new" in caplog.text
-        assert "holds the state of a hook old, of which there is none" in caplog.text
+        assert "holds the state of a hook old, which this training does not have" in caplog.text
 
     def test_two_hooks_of_one_name_are_refused(self, model):
         with pytest.raises(ValueError, match="two hooks are called 'Best'"):
@@ -858,7 +858,7 @@ class TestGoingBack:
                 sv.restore(sess, f"{sv.save_path}-10")
             sess.run(model.train_op)
         assert self.named(tmp_path)[0] == 11
-        assert "What was given up is the newest until the next save: disk full" in errors(caplog)
+        assert "Until the next save, the `checkpoint` file names a later step: disk full" in errors(caplog)
 
 
 class TestModelThatNobodyWrites:

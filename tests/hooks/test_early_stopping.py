@@ -48,7 +48,7 @@ def test_a_reported_metric_is_looked_at_by_its_name_and_missed_with_one_warning(
     sent = run_steps(hook, 9, others=[hooks.CallbackHook(report)])
     sent.assert_sent(signals.step, times=6)
     assert (hook.best, hook.best_step) == (0.6, 4)
-    assert caplog.text.count("waits for the metric 'accuracy', which nobody has reported in 2 steps") == 1
+    assert caplog.text.count("waits for the metric 'accuracy', which was not reported for 2 steps") == 1
 
 
 def test_a_value_that_was_not_reported_anew_is_no_evidence():

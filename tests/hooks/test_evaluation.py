@@ -133,7 +133,7 @@ class TestAStop:
         caplog.set_level(logging.INFO, "hookrun.hooks.evaluation")
         sv, runs = self.interrupted(tmp_path, model, evaluation, at_steps=[5])
         assert runs == 3 and sv.metrics == {} and not (tmp_path / "eval").exists()
-        assert caplog.messages == ["The evaluation at step 5 is broken off: the training stops"]
+        assert caplog.messages == ["The evaluation at step 5 is aborted: the training stops"]
         assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "model.ckpt-5")
 
     def test_breaks_off_that_of_a_checkpoint(self, tmp_path, model, evaluation):

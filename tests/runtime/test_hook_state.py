@@ -78,11 +78,14 @@ class Colour(str, enum.Enum):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({7: 0.5}, "the key 7 is no str"),
-        ({"values": {7: 0.5}}, r"the key 7 in \['values'\] is no str"),
-        ({"values": [{}, {"inner": {None: 1}}]}, r"the key None in \['values'\]\[1\]\['inner'\] is no str"),
-        ({(1, 2): 0.5}, r"the key \(1, 2\) is no str"),
-        ({np.int64(7): 0.5}, "the key np.int64.7. is no str"),
+        ({7: 0.5}, "the key 7 is not a str"),
+        ({"values": {7: 0.5}}, r"the key 7 in \['values'\] is not a str"),
+        (
+            {"values": [{}, {"inner": {None: 1}}]},
+            r"the key None in \['values'\]\[1\]\['inner'\] is not a str",
+        ),
+        ({(1, 2): 0.5}, r"the key \(1, 2\) is not a str"),
+        ({np.int64(7): 0.5}, "the key np.int64.7. is not a str"),
         ({"shape": (1, 2)}, r"\(1, 2\) in \['shape'\] is of the type tuple"),
         ({"array": np.zeros(2)}, r"array.* in \['array'\] is of the type ndarray"),
         ({"number": 1j}, r"1j in \['number'\] is of the type complex"),
@@ -119,7 +122,7 @@ def test_the_state_of_a_trigger_is_checked_too():
 
     hook = Remembers({})
     hook.trigger = Fires()
-    with pytest.raises(TypeError, match="Remembers must hold JSON values only: the key 1 is no str"):
+    with pytest.raises(TypeError, match="Remembers must hold JSON values only: the key 1 is not a str"):
         collect([hook], {})
 
 
