@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -27,6 +28,9 @@ from hookrun.runtime.subscriber import Subscriber, overrides
 __all__ = ["LoopRuntime"]
 
 _OF_GRAPHS = ("setup_graph", "before_run", "after_run")
+
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+"""What the name of a variable's tensor adds to its own."""
 
 GLOBAL_STEP_KEY = "hookrun/global_step"
 """The name under which a checkpoint holds the global step."""
@@ -59,8 +63,24 @@ class LoopRuntime(Runtime):
         return int(sess.last_step)
 
     def values_of(self, sess: Any, fetches: Any, feed_dict: Any = None) -> Any:
-        """The values of variables, reported metrics, and structures of these; nothing is fed."""
+        """The values of variables, reported metrics, functions without a use for results, and structures of
+        these.
+
+        Raises:
+          TypeError: If something is fed.
+        """
+        if feed_dict is not None:
+            raise TypeError("nothing is fed in a Loop: give a function that computes what is wanted")
         return StepValues(None, lambda: self.metrics).of(fetches)
+
+    def finite_checks(self) -> dict[str, Any]:
+        """Whether all values of the floating-point variables in the checkpoint are finite, by their names."""
+        variables = {} if self._snapshots is None else self._snapshots.variables()
+        return {
+            name.removesuffix(_VALUE): functools.partial(_is_finite, variable)
+            for name, variable in variables.items()
+            if variable.dtype.is_floating or variable.dtype.is_complex
+        }
 
     def summaries(self, summary_op: Any) -> LoopSummaries:
         """The numbers among the results of the steps; there is no summary op in a loop."""
@@ -146,6 +166,11 @@ class LoopRuntime(Runtime):
     def _close_session(self, ending: Ending) -> None:
         if ending.to_close is not None:
             ending.to_close.close()
+
+
+def _is_finite(variable: tf.Variable, results: Any) -> tf.Tensor:
+    value = tf.abs(variable) if variable.dtype.is_complex else tf.convert_to_tensor(variable)
+    return tf.reduce_all(tf.math.is_finite(value))
 
 
 def _checked_step_variable(variable: Any) -> Any:

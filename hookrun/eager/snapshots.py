@@ -45,6 +45,11 @@ class Snapshots:
         self._checkpoint = checkpoint
         self._structure: _Structure | None = None
 
+    def variables(self) -> dict[str, tf.Variable]:
+        """The variables that are saved, by the names of their tensors."""
+        sources = self._current_structure().sources or {}
+        return {name: source for name, source in sources.items() if isinstance(source, tf.Variable)}
+
     @property
     def can_be_taken(self) -> bool:
         """False where the checkpoint holds things that can only be written as a whole."""

@@ -44,7 +44,8 @@ class LearningRateHook(Hook):
     the steps that are due, where it is that of the step, or else whenever `summary_due` is sent.
 
     Args:
-      learning_rate: The variable that the optimizer reads; or, to be recorded only, a tensor.
+      learning_rate: The variable that the optimizer reads, or the optimizer itself where it is one of Keras;
+        or, to be recorded only, a tensor.
       rate_at: Called with the number of steps made so far, returns the rate for the next one, on the thread
         of the step. None to set nothing.
       every_steps: Record the rate at each multiple of this number of steps.
@@ -58,6 +59,7 @@ class LearningRateHook(Hook):
     """
 
     chief_only = True
+    _fits_loops = True
 
     def __init__(
         self,
@@ -69,6 +71,8 @@ class LearningRateHook(Hook):
         at_steps: Iterable[int] | None = None,
         tag: str = "learning_rate",
     ) -> None:
+        learning_rate = getattr(learning_rate, "learning_rate", learning_rate)  # of an optimizer of Keras
+        learning_rate = getattr(learning_rate, "value", learning_rate)  # of a variable of Keras
         if not isinstance(learning_rate, (tf.Variable, tf.Tensor)):
             raise TypeError(f"learning_rate must be a variable or a tensor, not {learning_rate!r}")
         check_is_number(learning_rate, f"{self.name}: learning_rate")
@@ -84,6 +88,7 @@ class LearningRateHook(Hook):
         self._rate_at = rate_at
         self._tag = tag
         self._setting: Handle | None = None
+        self._assign: Any = None
 
     def setup_graph(self, runtime: Runtime) -> None:
         if self._rate_at is not None:
@@ -108,8 +113,8 @@ class LearningRateHook(Hook):
 
     @only_if(lambda hook: hook.trigger is None)
     def on_summary_due(self, runtime: Runtime, event: events.SummaryDue) -> None:
-        rate, step = in_graph(runtime).run_with_global_step(event.session, self._learning_rate)
-        self._record(runtime, event.session, rate, step)
+        rate = runtime.values_of(event.session, self._learning_rate)
+        self._record(runtime, event.session, rate, runtime.read_global_step(event.session))
 
     def _set(
         self, runtime: Runtime, event: events.SessionCreated | events.SessionRestored | events.Step
@@ -118,7 +123,10 @@ class LearningRateHook(Hook):
         step = event.global_step or 0
         rate = as_number(self._rate_at(step), f"{self.name}: rate", f"rate_at({step})")
         if rate != self._current:
-            in_graph(runtime).run_without_hooks(event.session, self._assign, {self._next: rate})
+            if self._assign is None:
+                self._learning_rate.assign(rate)
+            else:
+                in_graph(runtime).run_without_hooks(event.session, self._assign, {self._next: rate})
             self._current = rate
 
     @only_if(lambda hook: hook.trigger is not None)

@@ -55,6 +55,8 @@ class MovingAverageHook(Hook):
       ValueError: If `decay` is not between 0 and 1, or a schedule not positive.
     """
 
+    _only_in_graphs = "use an optimizer of Keras with use_ema=True"
+
     chief_only = True
     priority = -1  # the other hooks of a step find the averages updated
 

@@ -50,6 +50,8 @@ class NanGuardHook(Hook):
       ValueError: If there is no tensor, or another argument is not what it should be.
     """
 
+    _fits_loops = True
+
     def __init__(
         self,
         tensors: Any,
@@ -69,7 +71,7 @@ class NanGuardHook(Hook):
         self.trigger = schedule(every_steps=every_steps, every_secs=every_secs, at_steps=at_steps)
         self._then = then
         self._found: str | None = None
-        self._variables_finite: dict[str, Any] = {}
+        self._variables_finite: dict[str, Any] | None = None
 
     def setup_graph(self, runtime: Runtime) -> None:
         self._variables_finite = {}
@@ -89,8 +91,9 @@ class NanGuardHook(Hook):
     def on_checkpoint_saving(self, runtime: Runtime, event: events.CheckpointSaving) -> None:
         try:
             if self._found is None:
-                finite = runtime.values_of(event.session, list(self._variables_finite.values()))
-                self._end_unless(finite, self._variables_finite, runtime, event.global_step)
+                checks = runtime.finite_checks() if self._variables_finite is None else self._variables_finite
+                finite = runtime.values_of(event.session, list(checks.values()))
+                self._end_unless(finite, checks, runtime, event.global_step)
         finally:
             event.refused = self._found or event.refused
 

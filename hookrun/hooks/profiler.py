@@ -54,6 +54,8 @@ class ProfilerHook(Hook):
       ValueError: If none of them is given, or one is not positive.
     """
 
+    _only_in_graphs = "use tf.profiler.experimental around the steps"
+
     chief_only = True
 
     def __init__(

@@ -37,7 +37,7 @@ class TraceHook(Hook):
       ValueError: If none of them is given, or one is not positive.
     """
 
-    _only_in_graphs = "use ProfilerHook"
+    _only_in_graphs = "use tf.profiler.experimental around the steps"
 
     chief_only = True
 

@@ -99,6 +99,11 @@ class TrainingKind(Bus):
         """
         raise NotImplementedError
 
+    def finite_checks(self) -> dict[str, Any]:
+        """For each variable that is saved, by its name, what fetches whether all its values are finite. In a
+        graph there is none: `NanGuardHook` adds its own ops."""
+        return {}
+
     def snapshot_provider(self, session: Any, background: bool) -> Any:
         """What `CheckpointHook` saves of a session: a `hookrun.checkpoints.provider.SnapshotProvider`.
 

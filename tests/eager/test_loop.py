@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -231,13 +232,14 @@ class TestWhichHooksFit:
         ("hook", "reason"),
         [
             (lambda: hooks.QueueRunnerHook(), "a loop has no queues"),
-            (lambda: hooks.TraceHook(every_steps=1), "use ProfilerHook"),
+            (lambda: hooks.TraceHook(every_steps=1), "use tf.profiler.experimental"),
+            (lambda: hooks.ProfilerHook(every_steps=1), "use tf.profiler.experimental"),
             (
                 lambda: hooks.SessionRunHookAdapter(tf.compat.v1.train.SessionRunHook()),
                 "wraps a hook of graphs",
             ),
         ],
-        ids=["QueueRunnerHook", "TraceHook", "SessionRunHookAdapter"],
+        ids=["QueueRunnerHook", "TraceHook", "ProfilerHook", "SessionRunHookAdapter"],
     )
     def test_those_of_graphs_are_refused_by_name(self, hook, reason):
         with pytest.raises(TypeError, match=f"cannot be used in a Loop: .*{reason}"):
@@ -365,6 +367,59 @@ class TestCheckpoints:
             step(tf.constant([np.nan, 1.0]))
             step(next(iter(dataset)))
         assert "model.ckpt-1" not in names(tmp_path, ".index")
+
+    def test_nor_is_one_whose_loss_is_finite_yet(self, model, tmp_path):
+        loop = hookrun.Loop(model.checkpoint, logdir=tmp_path, hooks=[hooks.NanGuardHook("loss")])
+
+        @loop.training_step
+        def step():
+            model.velocity.assign([np.inf, 0.0])
+            return {"loss": 0.5}
+
+        with pytest.raises(FloatingPointError, match="not finite at step 1: velocity$"), loop:
+            step()
+        assert names(tmp_path, ".index") in ([], ["model.ckpt-0"])
+
+
+class TestTheOtherHooks:
+    def test_an_evaluation_is_a_function(self, model, dataset, tmp_path):
+        evaluation = hooks.EvaluationHook(
+            lambda session: {"norm": float(tf.norm(model.weights))}, every_steps=4
+        )
+        loop = hookrun.Loop(logdir=tmp_path, hooks=[evaluation], save_model_secs=0)
+        step = loop.training_step(model.step)
+        with loop:
+            for x in dataset.take(8):
+                step(x)
+        assert loop.metrics["norm"] == pytest.approx(float(tf.norm(model.weights)))
+        assert [e.step for e in EventAccumulator(str(tmp_path / "eval")).Reload().Scalars("norm")] == [4, 8]
+
+    def test_the_learning_rate_of_an_optimizer_is_set_and_recorded(self, tmp_path):
+        optimizer = keras.optimizers.SGD(1.0)
+        rates = hooks.LearningRateHook(optimizer, lambda step: 0.5**step, every_steps=1)
+        loop = hookrun.Loop(logdir=tmp_path, hooks=[rates], save_model_secs=0)
+        seen = []
+        step = loop.training_step(lambda: seen.append(float(optimizer.learning_rate)))
+        with loop:
+            for _ in range(3):
+                step()
+        assert seen == [1.0, 0.5, 0.25]
+        assert len(EventAccumulator(str(tmp_path)).Reload().Scalars("learning_rate")) == 3
+
+    def test_what_is_logged_shown_and_beaten_by_the_heart(self, model, dataset, tmp_path, caplog):
+        caplog.set_level(logging.INFO, "hookrun")
+        heart = hooks.HeartbeatHook(tmp_path / "heartbeat.json", every_secs=60)
+        given = [
+            hooks.LoggingHook({"loss": "loss"}, every_steps=5),
+            heart,
+            hooks.StopAfterTimeHook(secs=3600),
+        ]
+        loop = hookrun.Loop(hooks=given)
+        step = loop.training_step(model.step)
+        with loop:
+            for x in dataset.take(5):
+                step(x)
+        assert "step 5: loss" in caplog.text and (tmp_path / "heartbeat.json").exists()
 
 
 class TestTimers:
