@@ -14,6 +14,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from hookrun.checkpoints import restore
+from hookrun.checkpoints.early_sync import synced_early
 from hookrun.checkpoints.retention import Checkpoint, EveryNHours, LatestN, Policy
 from hookrun.graph import tf_internals
 from hookrun.runtime import hook_state
@@ -151,7 +152,8 @@ class CheckpointDirectory:
         shutil.rmtree(saving, ignore_errors=True)  # left by a process that was killed
         os.makedirs(saving)
         try:
-            saved = save(os.path.join(saving, self._base_name))
+            with synced_early(saving):
+                saved = save(os.path.join(saving, self._base_name))
             if saved is None:
                 return None
             if state:
