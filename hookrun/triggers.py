@@ -196,6 +196,9 @@ class Once(Trigger):
     def start(self, step: int) -> None:
         self._fired = False  # one that is resumed loads its state after this
 
+    def go_on_from(self, step: int) -> None:
+        pass  # it has fired, whatever step the training goes back to
+
     def __call__(self, step: int) -> bool:
         fires, self._fired = not self._fired, True
         return fires

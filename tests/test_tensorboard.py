@@ -74,7 +74,7 @@ def test_a_run_stopped_and_resumed_is_one_increasing_series(model, tmp_path, ten
 
 
 RUN = """
-import os, signal, sys
+import os, signal, sys, threading
 import tensorflow as tf
 import hookrun
 logdir, steps, end = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -89,10 +89,13 @@ with tf.Graph().as_default():
     sv = hookrun.Supervisor(
         logdir=logdir, save_summaries_secs=0, save_summaries_steps=1, save_model_secs=0, save_model_steps=100
     )
+    saved = threading.Event()
+    sv.on(hookrun.signals.checkpoint_saved, lambda sv, event: saved.set())
     with sv.managed_session() as sess:
         for _ in range(steps):
             sess.run(train_op)
         if end == "kill":
+            assert steps < 100 or saved.wait(60)
             sv.summary_writer.flush()
             (name,) = [name for name in os.listdir(logdir) if "tfevents" in name]
             with open(os.path.join(logdir, name), "ab") as file:

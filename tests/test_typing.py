@@ -25,9 +25,9 @@ class StopWhenGood(hooks.Hook):
         self.trigger = triggers.EverySteps(10)
         self.enough = enough
 
-    def on_step(self, supervisor: hookrun.Supervisor, event: events.Step) -> None:
+    def on_step(self, runtime: hookrun.Runtime, event: events.Step) -> None:
         if event.values < self.enough:
-            supervisor.request_stop()
+            runtime.request_stop()
 
 
 hookrun.log_to_console()

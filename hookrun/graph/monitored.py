@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from hookrun import events
+from hookrun import events, signals
 from hookrun.graph.graph_ops import USE_DEFAULT, find_global_step
 from hookrun.graph.graph_runtime import GraphRuntime
 from hookrun.graph.plans import Listeners, Variant
@@ -96,6 +96,7 @@ class _MonitoredRuntime(GraphRuntime):
     """The training of hooks in a session that a `MonitoredSession` makes, runs and closes."""
 
     _training_steps: _MonitoredSteps
+    _sent = frozenset({signals.session_created, signals.step, signals.stop})
 
     def __init__(self, hooks: list[Hook], logdir: str | None) -> None:
         super().__init__(

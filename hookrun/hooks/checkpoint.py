@@ -252,7 +252,10 @@ class CheckpointHook(Hook):
                     work = functools.partial(
                         self._save_behind, runtime, session, step, version, save, state, written
                     )
-                    self._told = self._writer.submit(self._behind, runtime, work)
+                    try:
+                        self._told = self._writer.submit(self._behind, runtime, work)
+                    except RuntimeError:  # Python is ending and starts no thread; the last save needs none
+                        return
                     self._pending = written  # only now: an interrupted `submit` may never call it
                     return
                 path = self._write(runtime, provider, step, state, at_end)

@@ -85,7 +85,8 @@ class EarlyStoppingHook(Hook):
 
     def on_session_created(self, runtime: Runtime, event: events.SessionCreated) -> None:
         self._begin(event.global_step or 0)  # before the state of a checkpoint is loaded
-        self._times_seen = runtime.times_reported(self._metric)
+        if event.restored_from is not None:
+            self._times_seen = runtime.times_reported(self._metric)
 
     def on_session_restored(self, runtime: Runtime, event: events.SessionRestored) -> None:
         self._times_seen = runtime.times_reported(self._metric)

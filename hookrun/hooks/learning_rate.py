@@ -72,7 +72,8 @@ class LearningRateHook(Hook):
         tag: str = "learning_rate",
     ) -> None:
         learning_rate = getattr(learning_rate, "learning_rate", learning_rate)  # of an optimizer of Keras
-        learning_rate = getattr(learning_rate, "value", learning_rate)  # of a variable of Keras
+        if not isinstance(learning_rate, (tf.Variable, tf.Tensor)):  # a variable of Keras
+            learning_rate = getattr(learning_rate, "value", learning_rate)
         if not isinstance(learning_rate, (tf.Variable, tf.Tensor)):
             raise TypeError(f"learning_rate must be a variable or a tensor, not {learning_rate!r}")
         check_is_number(learning_rate, f"{self.name}: learning_rate")

@@ -31,6 +31,9 @@ class Bus:
       is_chief: False to leave out the hooks that are for the chief only.
     """
 
+    _sent: frozenset[signals.Signal] | None = None
+    """The signals that this kind of training sends; None for all."""
+
     def __init__(self, coord: Coordinator, is_chief: bool) -> None:
         self._coord = coord
         self._is_chief = is_chief
@@ -214,7 +217,8 @@ class Bus:
         """Say once per session who is told of what, in which order."""
         by_signal: dict[str, list[str]] = {}
         for subscription in sorted(self._subscriptions, key=lambda subscription: subscription.priority):
-            by_signal.setdefault(subscription.signal.name, []).append(subscription.name)
+            if self._sent is None or subscription.signal in self._sent:
+                by_signal.setdefault(subscription.signal.name, []).append(subscription.name)
         order = "; ".join(f"{signal}: {', '.join(names)}" for signal, names in sorted(by_signal.items()))
         restored = "" if restored_from is None else f", restored from {restored_from}"
         _logger.info("Session ready at step %s%s. Called in this order: %s", step, restored, order)

@@ -35,7 +35,7 @@ def test_the_blocks_of_the_page_run_one_after_the_other(tmp_path, monkeypatch, c
 def test_the_example_of_a_docstring_runs(documented, model, dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (block,) = re.findall(r"```python\n(.*?)```", inspect.getdoc(documented), re.DOTALL)
-    block = block.replace("        ...\n", "        loss = tf.reduce_sum(x)\n")
+    block = block.replace("    ...\n", "    loss = tf.reduce_sum(x)\n")
     loop = hookrun.Loop()
     names = {
         "hookrun": hookrun,

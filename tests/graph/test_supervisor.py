@@ -464,6 +464,13 @@ class TestClosedByTheProgram:
     def sv(self, model, tmp_path):
         return hookrun.Supervisor(logdir=tmp_path, save_summaries_secs=0, **CLEAN)
 
+    @pytest.fixture
+    def begun(self, sv, wait_until):
+        """Waits for the checkpoint that the services begin with."""
+        saved = threading.Event()
+        sv.on(signals.checkpoint_saved, lambda *_: saved.set())
+        return lambda: wait_until(saved)
+
     @staticmethod
     def newest(sv):
         return int(tf.train.latest_checkpoint(sv.logdir).rpartition("-")[2])
@@ -488,12 +495,13 @@ class TestClosedByTheProgram:
         sv.summary_writer.close()
 
     @pytest.mark.parametrize("way", ["with", "closing"])
-    def test_after_an_error_nothing_is_saved(self, model, sv, way):
+    def test_after_an_error_nothing_is_saved(self, model, sv, way, begun):
         told = []
         sv.on(signals.stop, lambda _, event: told.append(type(event.error)))
         sv.on(signals.checkpoint_saved, lambda _, event: told.append(event.global_step))
         sess = sv.prepare_or_wait_for_session(start_standard_services=False)
         sv.start_standard_services(sess)
+        begun()
         with pytest.raises(ValueError), sess if way == "with" else contextlib.closing(sess):
             sess.run(model.train_op)
             raise ValueError
@@ -535,20 +543,22 @@ class TestClosedByTheProgram:
         sv.stop()
         assert self.newest(sv) == 1
 
-    def test_one_that_an_error_ends_is_not(self, model, sv):
+    def test_one_that_an_error_ends_is_not(self, model, sv, begun):
         saved = []
         sv.on(signals.checkpoint_saved, lambda _, event: saved.append(event.global_step))
         with pytest.raises(ValueError), tf.compat.v1.Session() as own:
             own.run(sv.init_op)
             sv.start_standard_services(own)
+            begun()
             own.run(model.train_op)
             own.run(model.train_op)
             raise ValueError
         sv.stop()
         assert 2 not in saved
 
-    def test_another_thread_that_closes_it_breaks_off_what_runs(self, model, sv, caplog):
+    def test_another_thread_that_closes_it_breaks_off_what_runs(self, model, sv, begun, caplog):
         sess = sv.prepare_or_wait_for_session()
+        begun()
         sess.run(model.train_op)
         closer = threading.Thread(target=sess.close)
         closer.start()

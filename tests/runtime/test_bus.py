@@ -417,7 +417,7 @@ def test_a_hook_of_tensorflow_is_refused_with_what_to_do(model):
 @pytest.mark.parametrize(
     ("method", "arguments"),
     [
-        ("setup_graph", "supervisor"),
+        ("setup_graph", "runtime"),
         ("before_run", "context"),
         ("after_run", "context, values"),
         ("state_dict", ""),
@@ -507,7 +507,7 @@ def test_what_a_call_would_not_run_is_refused_wherever_it_is_given(sv, model, gi
     with pytest.raises(TypeError, match=f"evaluate must .*{never_run}"):
         hooks.EvaluationHook(given, every_steps=1)
     with pytest.raises(TypeError, match=f"rate_at must .*{never_run}"):
-        hooks.LearningRateHook(model.weights, given)
+        hooks.LearningRateHook(model.global_step, given)
     if given is not generator:
         with pytest.raises(TypeError, match=f"feeds must .*{never_run}"):
             hooks.EvaluationHook({}, given, every_steps=1)

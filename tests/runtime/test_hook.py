@@ -234,7 +234,7 @@ def test_nothing_is_connected_to_step_where_no_hook_has_a_use_for_it(model, tmp_
     given = [
         hooks.CheckpointHook(),
         hooks.EvaluationHook({"loss": model.loss}, every_checkpoints=1),
-        hooks.LearningRateHook(model.weights),
+        hooks.LearningRateHook(model.loss),
         hooks.CallbackHook(lambda sv, event: None, signals.stop),
     ]
     sv = hookrun.Supervisor(logdir=tmp_path, hooks=given)

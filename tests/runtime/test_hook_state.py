@@ -126,11 +126,6 @@ def test_the_state_of_a_trigger_is_checked_too():
         collect([hook], {})
 
 
-def test_a_metric_whose_name_is_no_str_is_refused(model):
-    with pytest.raises(TypeError, match="metrics must be numbers by name, not by 1"):
-        hookrun.Supervisor().report_metrics({1: 0.5})
-
-
 def test_what_is_remembered_does_not_change_afterwards():
     remembers = Remembers({"seen": []})
     state = collect([remembers], {})

@@ -19,7 +19,7 @@ def coord() -> Coordinator:
 
 def test_the_first_tick_comes_at_once_and_the_thread_ends_with_the_coordinator(coord, graph, wait_until):
     ticked = threading.Event()
-    timer = TimerThread("hookrun-test-timer", coord, 3600, ticked.set, graph)
+    timer = TimerThread("hookrun-test-timer", coord, 3600, ticked.set, graph.as_default)
     timer.start()
     wait_until(ticked)
     coord.request_stop()
@@ -28,7 +28,7 @@ def test_the_first_tick_comes_at_once_and_the_thread_ends_with_the_coordinator(c
 
 
 def test_it_is_registered_with_the_coordinator_under_its_name(coord, graph):
-    timer = TimerThread("hookrun-test-timer", coord, 1, lambda: None, graph)
+    timer = TimerThread("hookrun-test-timer", coord, 1, lambda: None, graph.as_default)
     assert timer in coord.threads
     assert timer.name == "hookrun-test-timer"
     assert timer.daemon
@@ -53,7 +53,7 @@ class FakeTime:
 
 def test_it_ticks_at_its_boundaries(coord, graph):
     clock, ticks = FakeTime(coord, until=30), []
-    TimerThread("t", coord, 10, lambda: ticks.append(clock.now), graph, clock=clock).run()
+    TimerThread("t", coord, 10, lambda: ticks.append(clock.now), graph.as_default, clock=clock).run()
     assert ticks == [0, 10, 20, 30]
 
 
@@ -64,7 +64,7 @@ def test_a_slow_tick_is_not_followed_by_a_burst(coord, graph):
         ticks.append(clock.now)
         clock.now += 25 if len(ticks) == 1 else 1
 
-    TimerThread("t", coord, 10, slow, graph, clock=clock).run()
+    TimerThread("t", coord, 10, slow, graph.as_default, clock=clock).run()
     assert ticks == [0, 30, 40, 50, 60]
 
 
@@ -83,7 +83,7 @@ def test_without_an_interval_it_calls_back_to_back(coord, graph):
         if len(calls) == 1000:
             coord.request_stop()
 
-    TimerThread("t", coord, None, call, graph).run()
+    TimerThread("t", coord, None, call, graph.as_default).run()
     assert len(calls) == 1000
 
 
@@ -94,7 +94,7 @@ def test_it_runs_inside_its_graph_under_tensorflow_2s_defaults(coord, graph, wai
         seen.append((tf.executing_eagerly(), tf.compat.v1.get_default_graph() is graph))
         done.set()
 
-    timer = TimerThread("t", coord, 3600, look, graph)
+    timer = TimerThread("t", coord, 3600, look, graph.as_default)
     timer.start()
     wait_until(done)
     coord.request_stop()
@@ -106,7 +106,7 @@ def test_a_failure_is_logged_with_its_traceback_and_reaches_the_coordinator(coor
     def fail() -> None:
         raise ValueError("in the background")
 
-    timer = TimerThread("hookrun-test-timer", coord, 3600, fail, graph)
+    timer = TimerThread("hookrun-test-timer", coord, 3600, fail, graph.as_default)
     with caplog.at_level(logging.ERROR, "hookrun"):
         timer.start()
         with pytest.raises(ValueError, match="in the background"):
@@ -120,7 +120,7 @@ def test_the_end_of_the_input_is_a_clean_stop_and_no_error_in_the_log(coord, gra
     def end() -> None:
         raise tf.errors.OutOfRangeError(None, None, "no more input")
 
-    TimerThread("t", coord, 3600, end, graph).run()
+    TimerThread("t", coord, 3600, end, graph.as_default).run()
     assert coord.should_stop()
     assert coord.error is None
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
