@@ -10,7 +10,6 @@ import crc32c
 import numpy as np
 import pytest
 
-import hookrun
 from hookrun import hooks, triggers
 from hookrun.runtime.hook_state import HookState, collect, load, read, write
 from hookrun.triggers import schedule
