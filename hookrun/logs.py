@@ -39,7 +39,7 @@ def log_to_console(level: int | str = logging.INFO) -> None:
 class LogWatcher(logging.Handler):
     """Sees what hookrun logs, and takes nothing from the console.
 
-    Python shows a warning that no handler hears of on standard error. A watcher hears of it: it has it shown.
+    Python shows a warning that no handler receives on standard error. A watcher has it shown.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -52,7 +52,7 @@ class LogWatcher(logging.Handler):
 
 
 def _handlers_of(logger: logging.Logger | None) -> Iterator[logging.Handler]:
-    """Those that hear of what `logger` logs."""
+    """The handlers that receive what `logger` logs."""
     while logger is not None:
         yield from logger.handlers
         logger = logger.parent if logger.propagate else None

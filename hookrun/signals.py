@@ -6,16 +6,16 @@
 | `step` | after each training step | the one that ran it |
 | `summary_due` | every `save_summaries_secs`; every `save_summaries_steps` | timer; the step's |
 | `checkpoint_due` | every `save_model_secs`; every `save_model_steps` | timer; the step's |
-| `checkpoint_saving` | before the model is taken for a checkpoint, between two steps | the one that saves |
+| `checkpoint_saving` | before the model is taken for a checkpoint, between two steps | the saving thread |
 | `checkpoint_saved` | after a checkpoint is complete and visible | the one that saved |
 | `session_lost` | when a worker or parameter server went away, before `stop` | the caller's |
 | `session_recovered` | when `Supervisor.train` goes on after that, before its first step | the caller's |
 | `session_restored` | when an older checkpoint was restored in the session | the one that restored or steps |
 | `stop` | once per session, at its end, clean or not, the session still open | the caller's |
 
-They are blinker signals with the Supervisor as sender: ``signals.step.connect(fn, sender=sv)`` works as
-users of blinker expect, and `Supervisor.on` adds schedules, fetches and a strong reference. A receiver is
-called as ``receiver(runtime, event)`` with an event from `hookrun.events`; blinker's own form,
+They are blinker signals with the Supervisor or the Loop as sender: ``signals.step.connect(fn, sender=sv)``
+works as users of blinker expect, and `on` of either adds schedules, fetches and a strong reference.
+A receiver is called as ``receiver(runtime, event)`` with an event from `hookrun.events`; blinker's own form,
 ``receiver(sender, **kwargs)``, is called with ``event=``.
 """
 
@@ -184,7 +184,7 @@ class Signal(blinker.NamedSignal):
         failures = NO_FAILURES
         if self.is_muted:
             return failures
-        state = self.state  # before they are resolved, lest a change meanwhile go unnoticed
+        state = self.state  # before they are resolved, so that a change meanwhile is noticed
         for reference in self.resolved_for(sender):
             receiver = reference()
             if receiver is None or (self.state is not state and reference not in self.resolved_for(sender)):

@@ -15,7 +15,7 @@ They are tried in this order, the higher step first within each line, until one 
 Without a state file that can be read and names one of its own, all are tried by step. Where there is none
 of its own, what the state file names is followed, as TensorFlow does.
 
-Each one passed over is logged as a warning. Nothing is deleted, moved or written.
+Each one that is skipped is logged as a warning. Nothing is deleted, moved or written.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _logger = logging.getLogger(__name__)
 
 
 def newest_intact(save_path: str) -> str | None:
-    """Find the checkpoint to start from, and log a warning for each one passed over.
+    """Find the checkpoint to start from, and log a warning for each one skipped.
 
     Args:
       save_path: Logdir and base name of the checkpoints, as `Supervisor.save_path`.
@@ -81,7 +81,7 @@ class Search:
         """The next checkpoint, of those that were not tried yet.
 
         Args:
-          check: Called with a prefix; returns why that checkpoint is to be passed over, or None.
+          check: Called with a prefix; returns why that checkpoint is to be skipped, or None.
 
         Returns:
           Its prefix, as `tf.compat.v1.train.Saver.restore` takes it; None where there is no checkpoint.

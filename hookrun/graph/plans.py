@@ -112,7 +112,7 @@ class Variant:
         self._owns_executor = owns_executor
 
     def resolve_calls(self, listeners: Listeners) -> tuple[Listeners, list[signals.Call], bool]:
-        """The `calls` for those who hear of it from now on. The index of a call without values is -1."""
+        """The `calls` for its receivers from now on. The index of a call without values is -1."""
         calls = [
             _call(receiver, self.positions.get(receiver, -1))
             for receiver in listeners.receivers
@@ -132,7 +132,7 @@ class Variant:
 
 
 class Listeners:
-    """Those who hear of training steps, in the order in which they are called.
+    """The receivers of training steps, in the order in which they are called.
 
     Args:
       references: What `Signal.resolved_for` returns.

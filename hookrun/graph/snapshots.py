@@ -169,7 +169,7 @@ class Snapshots:
     def prepare(self) -> Callable[[], list[Any]]:
         """Have TensorFlow compile what `take` runs, which it does for the whole graph.
 
-        Any thread may call it, outside of `Supervisor.between_steps`, lest the training wait for it.
+        Any thread may call it. Outside of `Supervisor.between_steps`, the training does not wait for it.
         """
         with self._preparing:
             if self._fetch is None:

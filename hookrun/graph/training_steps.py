@@ -1,4 +1,4 @@
-"""The training steps of a session: which of its runs they are, their numbers, and who hears of them."""
+"""The training steps of a session: which of its runs they are, their numbers, and who receives them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SETTLED_EVERY = 1000
 
 
 class TrainingSteps:
-    """The training steps of one session: which runs they are, their number, and who hears of them.
+    """The training steps of one session: which runs they are, their number, and who receives them.
 
     Used by every thread that runs the session.
     """
@@ -55,7 +55,7 @@ class TrainingSteps:
         self._plans = PlanCache()
         self._quick_plans = self._plans.quick
         self.listening: tuple[object, Listeners | None] = (None, None)
-        """Those who heard of training steps, and the `state` that `signals.step` had when they did."""
+        """The receivers of training steps, and the `state` that `signals.step` had when they were found."""
         self.last_step = 0
         """The step after the last training step that was counted or told to hooks."""
         self.step_was_set = False
@@ -133,10 +133,10 @@ class TrainingSteps:
             self._runtime._go_on_from(begin, last_step)
 
     def listeners(self) -> Listeners | None:
-        """Those who hear of training steps; None when nobody does."""
+        """The receivers of training steps; None when there are none."""
         state, listeners = self.listening
         if state is not signals.step.state:
-            state = signals.step.state  # before they are resolved, lest a change meanwhile go unnoticed
+            state = signals.step.state  # before they are resolved, so that a change meanwhile is noticed
             references = signals.step.resolved_for(self._runtime)
             if listeners is not None:
                 listeners.settle_times()
@@ -180,7 +180,7 @@ class TrainingSteps:
             raise self.coord.error
 
     def count(self) -> None:
-        """A training step was run of which nobody hears."""
+        """A training step was run that has no receivers."""
         if self._step_ops.counts_global_step:
             self._is_behind = True
             return

@@ -78,7 +78,7 @@ class CheckpointHook(Hook):
     save are raised.
 
     After each save a CHECKPOINT event is written and `signals.checkpoint_saved` is sent, on the thread that
-    saved. The metrics reported by then (`Supervisor.report_metrics`), and the state of all hooks, are saved
+    saved. The metrics reported by then (`Runtime.report_metrics`), and the state of all hooks, are saved
     beside the checkpoint.
 
     The Supervisor adds this hook on the chief when it has a `logdir`, a `saver` and an interval.
@@ -247,22 +247,26 @@ class CheckpointHook(Hook):
                     return
                 version = provider.version
                 if provider.writes_behind and not at_end:
-                    save = functools.partial(provider.take().save, step=step)
-                    written: futures.Future[None] = futures.Future()
-                    work = functools.partial(
-                        self._save_behind, runtime, session, step, version, save, state, written
-                    )
-                    try:
-                        self._told = self._writer.submit(self._behind, runtime, work)
-                    except RuntimeError:  # Python is ending and starts no thread; the last save needs none
-                        return
-                    self._pending = written  # only now: an interrupted `submit` may never call it
+                    self._hand_over(runtime, session, step, version, state)
                     return
                 path = self._write(runtime, provider, step, state, at_end)
                 if path is not None:
                     self._saved_step, self._saved_version = step, version
             break
         self._announce(runtime, session, step, path, state)
+
+    def _hand_over(
+        self, runtime: Runtime, session: Any, step: int | None, version: int | None, state: HookState
+    ) -> None:
+        """Take the values now; the writer's thread writes them."""
+        save = functools.partial(self._provider.take().save, step=step)
+        written: futures.Future[None] = futures.Future()
+        work = functools.partial(self._save_behind, runtime, session, step, version, save, state, written)
+        try:
+            self._told = self._writer.submit(self._behind, runtime, work)
+        except RuntimeError:  # Python is ending and starts no thread; the last save needs none
+            return
+        self._pending = written  # only now: an interrupted `submit` may never call it
 
     def _warn_of_step(self, secs: float) -> None:
         if not self._warned_of_step:

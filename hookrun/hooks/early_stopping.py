@@ -39,7 +39,7 @@ class EarlyStoppingHook(Hook):
 
     Args:
       metric: A fetch that gives one number, which rides in the step itself; or the name of a value that is
-        reported with `Supervisor.report_metrics`, by another hook or the program.
+        reported with `Runtime.report_metrics`, by another hook or the program.
       mode: "min" where less is better, "max" where more is.
       patience: The training steps without an improvement after which the training stops.
       min_delta: What is no more than this better than the best value is no improvement.

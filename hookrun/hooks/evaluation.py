@@ -38,7 +38,7 @@ class EvaluationHook(Hook):
     sv = hookrun.Supervisor(logdir="runs/mine", hooks=[hooks.EvaluationHook(evaluate, every_steps=50)])
     ```
 
-    It happens on the thread of the training step, or by checkpoints on the one that saves, and no other step
+    It happens on the thread of the training step, or by checkpoints on the saving thread, and no other step
     runs meanwhile: all that is measured is the model of one step. At a clean end, the last step is evaluated
     too, before the final checkpoint is saved.
 
@@ -48,9 +48,9 @@ class EvaluationHook(Hook):
     catches. A function that has written variables of the model, other weights for instance, is let finish,
     so that it puts back what was there; to be broken off with averaged weights, use
     `MovingAverageHook.swapped_in`. One that takes long between its runs, or makes them on other threads, may
-    look at `Supervisor.should_stop` itself.
+    look at `Runtime.should_stop` itself.
 
-    The metrics are made known with `Supervisor.report_metrics`, to the hooks and to the checkpoints: at the
+    The metrics are made known with `Runtime.report_metrics`, to the hooks and to the checkpoints: at the
     same step to the hooks that stand after this one in `hooks=`, to the others at their next one. In
     TensorBoard they are scalars of the run ``eval`` beneath that of the training. Where the Supervisor's
     `summary_writer` is not a `hookrun.writers.EventFileWriter`, they are of that of the training, named

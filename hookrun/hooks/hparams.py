@@ -31,7 +31,7 @@ class HParamsHook(Hook):
 
     The row is there from the start of the session; its metrics are the last values of the run's scalars. At
     the end it has a status, and the final metrics as scalars ``final/...``: those that were reported with
-    `Supervisor.report_metrics`, by an evaluation for instance, and those of `metrics`, which are measured at
+    `Runtime.report_metrics`, by an evaluation for instance, and those of `metrics`, which are measured at
     a clean end. Each training is to have a `logdir` of its own, and TensorBoard is to show them all. Of a
     training that is resumed there, TensorBoard shows the hyperparameters and the status that it had first.
 

@@ -1,4 +1,4 @@
-"""Bus: who hears of which signal, in which order, and what follows when one fails."""
+"""Bus: who receives which signal, in which order, and what follows when one fails."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Bus:
         on_error: OnError = "stop",
         on_unfed: OnUnfed = "stop",
     ) -> Any:
-        """Call `receiver` when this Supervisor sends `signal`; a decorator without `receiver`.
+        """Call `receiver` when this training sends `signal`; a decorator without `receiver`.
 
         ```python
         @sv.on(signals.step, every_steps=100, fetches={"loss": loss})
@@ -100,7 +100,7 @@ class Bus:
             print(event.global_step, event.values["loss"])
         ```
 
-        The receiver is held strongly, until it is removed or the Supervisor is gone.
+        The receiver is held strongly, until it is removed or this object is gone.
 
         Args:
           signal: One of `hookrun.signals`.
@@ -150,7 +150,7 @@ class Bus:
         return Handle(receiver, functools.partial(self._disconnect, subscription))
 
     def add_hook(self, hook: Subscriber) -> None:
-        """Subscribe `hook`; it hears of what is sent from now on.
+        """Subscribe `hook`: it receives what is sent from now on.
 
         Most hooks of the library begin at `session_created`: add them before a session is made.
 
@@ -182,7 +182,7 @@ class Bus:
     def send(self, signal: signals.Signal, event: Any) -> None:
         """Send `signal` to its receivers, on the calling thread. An error among them stops the training.
 
-        Called by the Supervisor for its own signals, and by hooks for theirs (`checkpoint_saved`).
+        Called by the training for its own signals, and by hooks for theirs (`checkpoint_saved`).
 
         Args:
           signal: One of `hookrun.signals`.

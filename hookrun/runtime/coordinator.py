@@ -1,4 +1,4 @@
-"""TensorFlow's Coordinator, with what a Supervisor must know of its threads and errors."""
+"""TensorFlow's Coordinator, with what a training must know of its threads and errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Coordinator(tf.train.Coordinator):
     recovers from it must not hide the error of a hook.
 
     It also takes an exception that was never raised (TensorFlow's raises a `TypeError` for one and stops
-    nothing), and lets the Supervisor report an `OutOfRangeError` that is no end of input.
+    nothing), and lets the training report an `OutOfRangeError` that is no end of input.
     """
 
     def __init__(self) -> None:

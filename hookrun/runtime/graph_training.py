@@ -1,4 +1,4 @@
-"""GraphTraining: what a hook that belongs to graphs sees of its Supervisor, beside `Runtime`."""
+"""GraphTraining: what a hook that belongs to graphs sees of its training, beside `Runtime`."""
 
 from __future__ import annotations
 

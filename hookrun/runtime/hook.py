@@ -39,7 +39,7 @@ __all__ = ["Hook"]
 class Hook(Subscriber):
     """Something that happens besides the training step. Override what is needed; only that is called.
 
-    The attributes may be set on the class or on the instance, before the hook is given to a Supervisor. A
+    The attributes may be set on the class or on the instance, before the hook is given to a training. A
     method whose name begins with ``on_`` and that is none of these is a `TypeError` where the class is
     defined: it would never be called.
     """

@@ -21,7 +21,7 @@ _METHODS = {
     "state_dict": [],
     "load_state_dict": ["state"],
 }
-"""The arguments of a hook's methods that hear of no signal."""
+"""The arguments of those methods of a hook that receive no signal."""
 
 
 class Subscriber:
@@ -36,7 +36,7 @@ class Subscriber:
     trigger: Trigger | None
 
     _own_fetches: Any = ()
-    """What the hook fetches in runs of its own: looked up in the graph when it is given to a Supervisor."""
+    """What the hook fetches in runs of its own: looked up in the graph when it is given to a training."""
 
     _only_in_graphs: ClassVar[str | None] = None
     """Why a `Loop` refuses the hook, and what to use; None where it may not."""

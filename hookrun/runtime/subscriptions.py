@@ -63,7 +63,7 @@ class HookTime:
 
 
 class Subscription:
-    """What a `Supervisor` connects to a signal: calls the receiver when it is due, with its values.
+    """What a training connects to a signal: calls the receiver when it is due, with its values.
 
     Args:
       signal: The signal it is for.
@@ -222,7 +222,7 @@ def _is_number(value: Any) -> bool:
 
 
 class Handle:
-    """What `Supervisor.on` returns: the receiver, and the way to remove it.
+    """What `on` of a training returns: the receiver, and the way to remove it.
 
     Calling a handle calls the receiver, so that a decorated function stays a function. As a context
     manager, it removes the receiver at the end of the block.

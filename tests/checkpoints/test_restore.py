@@ -1,4 +1,4 @@
-"""Restore: a run starts from the newest intact checkpoint, says what it passed over, and changes no file."""
+"""Restore: a run starts from the newest intact checkpoint, says what it skipped, and changes no file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The managed session: TensorFlow's in every respect, and who hears of its training steps."""
+"""The managed session: TensorFlow's in every respect, and who receives its training steps."""
 
 from __future__ import annotations
 

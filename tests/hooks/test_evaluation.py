@@ -1,4 +1,4 @@
-"""EvaluationHook: what is measured when, and who hears of it."""
+"""EvaluationHook: what is measured when, and who is told of it."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_the_averages_are_in_the_checkpoint_and_a_resumed_run_goes_on_with_them(
 
 
 def test_no_training_step_and_no_checkpoint_sees_the_averages(counting, tmp_path):
-    """Two threads train, a third swaps after each step that it hears of, and every second step is saved."""
+    """Two threads train, a third swaps after each step that it is told of, and every second step is saved."""
     hook = hooks.MovingAverageHook(0.5)
     saving = hooks.CheckpointHook(every_steps=2, keep=hooks.retention.LatestN(None))
     sv = hookrun.Supervisor(logdir=tmp_path, hooks=[hook, saving])
