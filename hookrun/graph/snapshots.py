@@ -18,6 +18,7 @@ from hookrun.graph.walks import ancestors
 
 __all__ = ["SaverProvider", "Snapshot", "Snapshots", "can_snapshot", "saves_as_tensorflow"]
 
+_FEW = 100
 _INPUTS_BEFORE_VALUES = 3
 """Of a `SaveV2` op: the path, the names and the slices."""
 _OF_VARIABLES = frozenset(
@@ -163,8 +164,9 @@ class Snapshots:
 
     @property
     def are_prepared(self) -> bool:
-        """True when `prepare` has nothing left to do."""
-        return self._fetch is not None
+        """True when `prepare` has nothing left to do that takes long, as it has not with few variables: their
+        first snapshot is then of the model that the training begins with."""
+        return self._fetch is not None or len(self._tensors) <= _FEW
 
     def prepare(self) -> Callable[[], list[Any]]:
         """Have TensorFlow compile what `take` runs, which it does for the whole graph.

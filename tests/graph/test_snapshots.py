@@ -201,3 +201,14 @@ def test_is_written_though_the_program_has_closed_the_session(model, tmp_path):
         sess.close()
         path = snapshot.save(str(tmp_path / "snapshot"), 1)
     assert tf.train.load_checkpoint(path).get_tensor("weights").tolist() == weights.tolist()
+
+
+@pytest.mark.parametrize(("count", "prepared"), [(20, True), (200, False)])
+def test_the_first_snapshot_of_few_variables_is_taken_at_once(graph, count, prepared):
+    equal_variables(True, count=count, size=1)
+    sv = hookrun.Supervisor()
+    with sv.managed_session() as sess:
+        snapshots = Snapshots(sess, sv.saver)
+        assert snapshots.are_prepared == prepared
+        snapshots.prepare()
+        assert snapshots.are_prepared

@@ -860,17 +860,21 @@ class TestEnd:
         assert time.monotonic() - started < 30
 
     def test_a_remote_session_is_closed_where_what_waits_for_gradients_alone_is_left_unless_it_is_ignored(
-        self,
+        self, wait_until
     ):
         gradients, queue = tf.compat.v1.ConditionalAccumulator(tf.float32), tf.queue.FIFOQueue(1, tf.float32)
+        begun = threading.Event()
+        with tf.control_dependencies([tf.numpy_function(lambda: begun.set() or True, [], tf.bool)]):
+            taken = gradients.take_grad(1)
         let_go = gradients.apply_grad(1.0)
         no_op = tf.no_op()
-        runner = tf.compat.v1.train.QueueRunner(queue, [queue.enqueue(gradients.take_grad(1))], no_op, no_op)
+        runner = tf.compat.v1.train.QueueRunner(queue, [queue.enqueue(taken)], no_op, no_op)
         tf.compat.v1.train.add_queue_runner(runner)
 
         sv = hookrun.Supervisor(stop_grace_secs=60)
         before = set(threading.enumerate())
         sess = sv.prepare_or_wait_for_session("local")
+        wait_until(begun)
         started = time.monotonic()
         sv.stop()
         assert time.monotonic() - started < 30
@@ -878,7 +882,9 @@ class TestEnd:
         assert set(threading.enumerate()) == before
 
         sv = hookrun.Supervisor(stop_grace_secs=0.5)
+        begun.clear()
         sess = sv.prepare_or_wait_for_session("local")
+        wait_until(begun)
         runners = set(threading.enumerate()) - before
         sv.stop(ignore_live_threads=True)
         assert any(thread.is_alive() for thread in runners)
